@@ -1,0 +1,111 @@
+import type { Logger } from 'pino';
+
+/**
+ * The contract between the data path and every sink.
+ *
+ * A sink takes frames, it does not finish them: `write` copies what it keeps before it returns,
+ * for the frame's memory is released after the batch. Backpressure is the only flow control: a
+ * `write` that returns false has still taken its frame, and asks for no more. The data path then
+ * pauses the sockets of every session routed to that sink, until the sink calls `host.drain()`.
+ * Between the two, the frames already in the ring still come, and must be taken: at most the
+ * ring's size. Each frame is taken in the order in which its session received it.
+ */
+export interface Sink {
+  readonly name: string;
+  readonly kind: string;
+  /** Begins one session's stream. Must not throw for what the outside world does. */
+  open(session: SinkSession): SinkStream;
+  /** Ends what is still open; resolves when all that was taken is delivered or given up. */
+  close(): Promise<void>;
+}
+
+export interface SinkStream {
+  /** Takes one verified frame; false asks for no more until `host.drain()`. */
+  write(frame: FrameRef): boolean;
+  /**
+   * No frame follows. Resolves when all that was taken has been delivered (counted through
+   * `host.delivered`); rejects only for a programmer's error.
+   */
+  end(): Promise<void>;
+}
+
+/** One verified frame in the worker's memory; valid during the call alone. Addresses in bytes. */
+export interface FrameRef {
+  /** Address of the 62-byte header. */
+  header: number;
+  /** Address of the payload. */
+  payload: number;
+  /** Payload bytes. */
+  size: number;
+  /** D4 type. A meta header's type 2 frames are not written to streams: see `SinkSession.meta`. */
+  type: number;
+}
+
+/** What a sink knows of the session that it serves. */
+export interface SinkSession {
+  /** Unique over all sessions of this gateway. */
+  readonly id: string;
+  /** Session slot in the worker. */
+  readonly slot: number;
+  /** The sensor's UUID, lower case with hyphens. */
+  readonly sensor: string;
+  /** The type of the stream's frames; 254 for one that began with a meta header. */
+  readonly type: number;
+  /** The meta header of a type 254 stream: its `type`, and its bytes exactly as they were sent. */
+  readonly meta?: MetaHeader;
+  readonly openedAt: Date;
+}
+
+export interface MetaHeader {
+  readonly type: string;
+  readonly bytes: Buffer;
+  /** How many type 2 frames brought it: delivered by each sink together with its first record. */
+  readonly frames: number;
+}
+
+/** What the data path offers a sink. */
+export interface SinkHost {
+  /** All of the worker's memory. */
+  readonly memory: Uint8Array;
+  readonly log: Logger;
+  /** Where blocks may be placed: `poolBytes` at `poolBase`, this sink's share. */
+  readonly poolBase: number;
+  readonly poolBytes: number;
+  /** Counts frames and payload bytes of a session as delivered by this sink. */
+  delivered(session: SinkSession, frames: number, bytes: number): void;
+  /** The sink takes again after a `write` that returned false. */
+  drain(): void;
+  /** A fact for the sensor's record, such as that its stream is kept as raw. */
+  note(session: SinkSession, text: string): void;
+  /** Journals the files that a sink has open, so that a crash can be reconciled. */
+  readonly journal: FileJournal;
+}
+
+/** Implemented by `ledger/journal.ts`. */
+export interface FileJournal {
+  /**
+   * Records a file before it is created. `path` is that of the `.part` file. `framesBefore` and
+   * `bytesBefore`: what this sink had delivered of the session before this file.
+   */
+  open(file: {
+    sink: string;
+    path: string;
+    session: SinkSession;
+    framesBefore: number;
+    bytesBefore: number;
+  }): FileRecord;
+}
+
+export interface FileRecord {
+  /**
+   * Called before a write is issued: what holds once it is done. In the page cache on return, so
+   * it outlives the process.
+   * @param fileBytes size of the file on disk after the write
+   * @param frames frames of the session delivered by this sink after the write, since its opening
+   * @param bytes the same in payload bytes; bytes repeated at the start of a cut file (a pcap file
+   *   header) are not counted
+   */
+  intent(fileBytes: number, frames: number, bytes: number): void;
+  /** The file stands under its final name, or is gone. */
+  release(): void;
+}
