@@ -1,0 +1,176 @@
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { isAbsolute, relative } from 'node:path';
+import { HEADER_BYTES } from '../wire/layout.js';
+import { TYPE_EXTENDED, TYPE_META } from '../wire/types.js';
+import { shown } from './fields.js';
+import type { Config, FilesSinkConfig, ListenConfig } from './schema.js';
+import { didYouMean } from './suggest.js';
+import { formatBytes } from './units.js';
+
+/** `sun_path` of a Linux unix socket holds 108 bytes with its final zero. */
+const SOCKET_PATH_BYTES_MAX = 107;
+
+/**
+ * What concerns several keys at once, or the files that they name: one line a problem, with its
+ * path. Expects absolute paths.
+ */
+export function crossProblems(config: Config): string[] {
+  return [
+    ...limitProblems(config),
+    ...admissionProblems(config),
+    ...listenProblems(config.listen),
+    ...sinkProblems(config),
+    ...routeProblems(config),
+  ];
+}
+
+function limitProblems({ limits }: Config): string[] {
+  const frameBytes = limits.maxPayloadBytes + HEADER_BYTES;
+  const blockBytes = 2 ** Math.ceil(Math.log2(frameBytes));
+  return limits.assemblyBytes < blockBytes
+    ? [
+        `limits.assemblyBytes: ${limits.assemblyBytes} given, expected at least ` +
+          `${formatBytes(blockBytes)}: a frame of limits.maxPayloadBytes must fit`,
+      ]
+    : [];
+}
+
+function admissionProblems({ admission }: Config): string[] {
+  const { mode, sharedSecretFile, types, metaTypes } = admission;
+  const problems: string[] = [];
+  if (mode === 'shared-secret' && sharedSecretFile === undefined) {
+    problems.push('admission.sharedSecretFile: missing; mode shared-secret needs it');
+  }
+  if (sharedSecretFile !== undefined) {
+    const unreadable = fileProblem('admission.sharedSecretFile', sharedSecretFile);
+    if (unreadable) problems.push(unreadable);
+    else if (isEmptySecret(sharedSecretFile)) {
+      problems.push(`admission.sharedSecretFile: ${shown(sharedSecretFile)} is empty`);
+    }
+  }
+  if (types.includes(TYPE_EXTENDED)) {
+    if (!types.includes(TYPE_META)) {
+      problems.push('admission.types: type 254 needs type 2, its meta header');
+    }
+    if (metaTypes.length === 0) {
+      problems.push("admission.metaTypes: empty; type 254 needs at least one ('*' takes all)");
+    }
+  }
+  return problems;
+}
+
+/** Whether a key file holds nothing but one final newline. The content is not kept. */
+function isEmptySecret(file: string): boolean {
+  const content = readFileSync(file);
+  return content.length === 0 || (content.length === 1 && content[0] === 0x0a);
+}
+
+function listenProblems(listen: readonly ListenConfig[]): string[] {
+  const problems: string[] = [];
+  listen.forEach((entry, index) => {
+    const at = `listen[${index}]`;
+    const earlier = listen.slice(0, index).findIndex((other) => collide(entry, other));
+    if (earlier >= 0) problems.push(`${at}: ${described(entry)} is taken by listen[${earlier}]`);
+    if ('tls' in entry) problems.push(...tlsProblems(`${at}.tls`, entry.tls));
+    if ('unix' in entry && Buffer.byteLength(entry.unix.path) > SOCKET_PATH_BYTES_MAX) {
+      problems.push(
+        `${at}.unix.path: ${shown(entry.unix.path)} is longer than the ` +
+          `${SOCKET_PATH_BYTES_MAX} bytes that a socket's path may have`,
+      );
+    }
+  });
+  return problems;
+}
+
+type TlsListen = Extract<ListenConfig, { tls: unknown }>['tls'];
+
+function tlsProblems(at: string, { certFile, keyFile, caFile, clientCert }: TlsListen): string[] {
+  const problems: string[] = [];
+  if (certFile === undefined && keyFile !== undefined) {
+    problems.push(`${at}.certFile: missing; keyFile needs it`);
+  }
+  if (keyFile === undefined && certFile !== undefined) {
+    problems.push(`${at}.keyFile: missing; certFile needs it`);
+  }
+  if (clientCert !== 'none' && caFile === undefined) {
+    problems.push(`${at}.caFile: missing; clientCert ${clientCert} needs it`);
+  }
+  for (const [key, file] of Object.entries({ certFile, keyFile, caFile })) {
+    const problem = file === undefined ? undefined : fileProblem(`${at}.${key}`, file);
+    if (problem) problems.push(problem);
+  }
+  return problems;
+}
+
+const addressOf = (entry: ListenConfig) =>
+  'tls' in entry ? entry.tls : 'tcp' in entry ? entry.tcp : undefined;
+
+function described(entry: ListenConfig): string {
+  const address = addressOf(entry);
+  return address ? `port ${address.port}` : 'unix' in entry ? shown(entry.unix.path) : '';
+}
+
+/** Whether two sources could not both listen. `::` takes IPv4 addresses too. */
+function collide(a: ListenConfig, b: ListenConfig): boolean {
+  if ('unix' in a || 'unix' in b) {
+    return 'unix' in a && 'unix' in b && a.unix.path === b.unix.path;
+  }
+  const [one, other] = [addressOf(a), addressOf(b)];
+  if (!one || !other || one.port === 0 || one.port !== other.port) return false;
+  const covers = (host: string, inner: string) =>
+    host === inner || host === '::' || (host === '0.0.0.0' && !inner.includes(':'));
+  return covers(one.host, other.host) || covers(other.host, one.host);
+}
+
+function sinkProblems({ sinks }: Config): string[] {
+  const problems: string[] = [];
+  const files = Object.entries(sinks).filter(
+    (entry): entry is [string, FilesSinkConfig] => entry[1].kind === 'files',
+  );
+  files.forEach(([name, { dir }], index) => {
+    const other = files
+      .slice(0, index)
+      .find(([, { dir: taken }]) => isWithin(dir, taken) || isWithin(taken, dir));
+    if (other) {
+      problems.push(`sinks.${name}.dir: ${shown(dir)} overlaps the directory of ${other[0]}`);
+    }
+  });
+  return problems;
+}
+
+function isWithin(path: string, dir: string): boolean {
+  const way = relative(dir, path);
+  return way === '' || (way !== '..' && !way.startsWith('../') && !isAbsolute(way));
+}
+
+function routeProblems({ routes, sinks }: Config): string[] {
+  const names = Object.keys(sinks);
+  return routes.flatMap(({ match, to }, index) => {
+    const problems = to.flatMap((name, place) => {
+      const at = `routes[${index}].to[${place}]`;
+      if (!names.includes(name)) {
+        return [`${at}: ${shown(name)} is no sink${didYouMean(name, names)}`];
+      }
+      return to.indexOf(name) < place ? [`${at}: ${shown(name)} is given twice`] : [];
+    });
+    if (match.metaTypes !== undefined && match.types?.includes(TYPE_EXTENDED) === false) {
+      problems.push(
+        `routes[${index}].match: matches nothing: metaTypes needs type 254, which types leaves out`,
+      );
+    }
+    return problems;
+  });
+}
+
+/** Says why a file can't be read, or nothing. */
+function fileProblem(at: string, file: string): string | undefined {
+  try {
+    if (!statSync(file).isFile()) return `${at}: ${shown(file)} is not a file`;
+    accessSync(file, constants.R_OK);
+    return undefined;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const why = code === 'ENOENT' ? 'does not exist' : `can't be read (${code})`;
+    return `${at}: ${shown(file)} ${why}`;
+  }
+}
