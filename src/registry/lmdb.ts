@@ -1,0 +1,361 @@
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import { open, type RootDatabase, type RootDatabaseOptions } from 'lmdb';
+import { GatewayError, messageOf } from '../errors.js';
+import { withEvents } from './activity.js';
+import { AddressRules, parseAddressRule } from './address.js';
+import {
+  BLOCKED_ADDRESSES_MAX,
+  CONTACT_CHARS_MAX,
+  checkGrace,
+  checkKey,
+  checkName,
+  checkText,
+  checkUuid,
+  DESCRIPTION_CHARS_MAX,
+} from './limits.js';
+import type {
+  ActivityEvent,
+  BlockedAddress,
+  LastReject,
+  NewSensor,
+  Registry,
+  SensorActivity,
+  SensorRecord,
+} from './store.js';
+
+/**
+ * The registry in LMDB, in `<dataDir>/registry/`. One database, so that no reader ever has to open
+ * a named one while another thread does; what an entry is stands before its key's first slash:
+ *
+ *     format             number, FORMAT
+ *     version            number, grows with each administrative change
+ *     sensor/<uuid>      SensorRecord
+ *     activity/<uuid>    SensorActivity
+ *     address/<rule>     BlockedAddress
+ *
+ * Any number of processes and threads may hold it open. Writers take turns by a robust mutex in
+ * shared memory: the kernel hands the turn of a killed process on, and its half-done transaction
+ * was never visible. Three rules of lmdb-js that this file keeps:
+ *  - administrative changes run in `transactionSync`, which a throw aborts; in an asynchronous
+ *    `transaction` what was written before a throw is committed;
+ *  - all who open it in one process share one environment, made with the options of the first: a
+ *    process that writes must open for writing first;
+ *  - nobody opens `lock.mdb` by another way: closing that descriptor would drop the process's
+ *    claim on the lock file, and the next process to come would reset it under our feet.
+ */
+const FORMAT = 1;
+const DIRECTORY_MODE = 0o700;
+const FILE_MODE = 0o600;
+/** Workers have two readers each; a slot is 64 bytes of the lock file. */
+const READERS_MAX = 1024;
+/** Address space, not memory or disk. Large from the start: growing it means mapping it anew. */
+const MAP_BYTES = 256 * 1024 * 1024;
+
+/** The first meta page's `mm_magic` (liblmdb/mdb.c), in the byte order of the machine. */
+const MAGIC_OFFSET = 24;
+const MAGIC = 0xbeefc0de;
+
+export interface RegistryOptions {
+  /** Default false. A reader needs a registry that a writer has made. */
+  readOnly?: boolean;
+}
+
+/**
+ * Opens the registry of a data directory; a writer creates what is missing.
+ * @throws GatewayError D4GW_E_REGISTRY
+ */
+export function openRegistry(dataDir: string, options: RegistryOptions = {}): Registry {
+  const readOnly = options.readOnly ?? false;
+  const directory = join(dataDir, 'registry');
+  if (readOnly && !existsSync(join(directory, 'data.mdb'))) {
+    throw new GatewayError(
+      'D4GW_E_REGISTRY',
+      `no registry in ${directory}: add a sensor or start the gateway first, or name another data directory`,
+    );
+  }
+  // `permissionsMode` is lmdb's own option; its type declarations miss it.
+  const settings: RootDatabaseOptions & { path: string; permissionsMode: number } = {
+    path: directory,
+    noSubdir: false,
+    permissionsMode: FILE_MODE,
+    readOnly,
+    maxReaders: READERS_MAX,
+    mapSize: MAP_BYTES,
+    overlappingSync: false,
+  };
+  let db: RootDatabase<unknown, string> | undefined;
+  try {
+    if (!readOnly) {
+      mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
+      chmodSync(directory, DIRECTORY_MODE);
+    }
+    checkMagic(join(directory, 'data.mdb'));
+    db = open<unknown, string>(settings);
+    const found = db.get('format');
+    if (found !== undefined && found !== FORMAT) {
+      throw new Error(`its format is ${found}, made by another release; this one reads ${FORMAT}`);
+    }
+    if (found === undefined && !readOnly) db.putSync('format', FORMAT);
+  } catch (error) {
+    void db?.close();
+    throw new GatewayError(
+      'D4GW_E_REGISTRY',
+      `cannot open the registry in ${directory}: ${messageOf(error)}`,
+      { cause: error },
+    );
+  }
+  return new LmdbRegistry(db);
+}
+
+/** lmdb-js crashes the process on a data file that is none; a new one may be empty or missing. */
+function checkMagic(file: string): void {
+  if (!existsSync(file)) return;
+  const head = Buffer.alloc(MAGIC_OFFSET + 4);
+  const descriptor = openSync(file, 'r');
+  try {
+    const size = readSync(descriptor, head, 0, head.length, 0);
+    if (size > 0 && head.readUInt32LE(MAGIC_OFFSET) !== MAGIC) {
+      throw new Error('data.mdb is damaged: restore it from a backup, or move it away');
+    }
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+const sensorKey = (uuid: string) => `sensor/${uuid}`;
+const activityKey = (uuid: string) => `activity/${uuid}`;
+const addressKey = (rule: string) => `address/${rule}`;
+
+class LmdbRegistry implements Registry {
+  readonly #db: RootDatabase<unknown, string>;
+  #rules: { version: number; rules: AddressRules } | undefined;
+  #closed: Promise<void> | undefined;
+
+  constructor(db: RootDatabase<unknown, string>) {
+    this.#db = db;
+  }
+
+  version(): number {
+    // Within one turn of the event loop lmdb-js reads one snapshot: begin a new one.
+    this.#db.resetReadTxn();
+    return this.#read<number>('version') ?? 0;
+  }
+
+  sensor(uuid: string): SensorRecord | undefined {
+    return this.#read<SensorRecord>(sensorKey(uuid));
+  }
+
+  activity(uuid: string): SensorActivity | undefined {
+    return this.#read<SensorActivity>(activityKey(uuid));
+  }
+
+  list(): SensorRecord[] {
+    return this.#all<SensorRecord>('sensor');
+  }
+
+  async add(sensor: NewSensor): Promise<SensorRecord> {
+    const record: SensorRecord = {
+      uuid: checkUuid(sensor.uuid),
+      name: checkName(sensor.name ?? ''),
+      description: checkText('description', sensor.description ?? '', DESCRIPTION_CHARS_MAX),
+      contact: checkText('contact', sensor.contact ?? '', CONTACT_CHARS_MAX),
+      state: sensor.state ?? 'approved',
+      blocked: false,
+      key: checkKey(sensor.key),
+      createdAt: Date.now(),
+    };
+    this.#transact(() => {
+      if (this.sensor(record.uuid)) {
+        throw new GatewayError(
+          'D4GW_E_SENSOR',
+          `sensor ${record.uuid} exists already: use rotate-key for a new key, or remove it first`,
+        );
+      }
+      this.#db.put(sensorKey(record.uuid), record);
+      this.#countChange();
+    });
+    return record;
+  }
+
+  async approve(uuid: string): Promise<SensorRecord> {
+    return this.#changeSensor(uuid, (sensor) =>
+      sensor.state === 'approved' ? sensor : { ...sensor, state: 'approved' },
+    );
+  }
+
+  async rotateKey(uuid: string, key: Buffer, graceSeconds: number): Promise<SensorRecord> {
+    const fresh = checkKey(key);
+    const graceMs = checkGrace(graceSeconds) * 1000;
+    return this.#changeSensor(uuid, (sensor) => {
+      if (fresh.equals(sensor.key)) {
+        throw new GatewayError(
+          'D4GW_E_SENSOR',
+          `sensor ${uuid} has that key already: give another, or have one generated`,
+        );
+      }
+      const { previousKey: _, ...rest } = sensor;
+      const previousKey = { key: sensor.key, validUntil: Date.now() + graceMs };
+      return { ...rest, key: fresh, ...(graceMs > 0 ? { previousKey } : {}) };
+    });
+  }
+
+  async remove(uuid: string): Promise<void> {
+    this.#transact(() => {
+      if (!this.sensor(uuid)) throw unknownSensor(uuid);
+      this.#db.remove(sensorKey(uuid));
+      this.#db.remove(activityKey(uuid));
+      this.#countChange();
+    });
+  }
+
+  async block(uuid: string): Promise<SensorRecord> {
+    return this.#changeSensor(uuid, (sensor) =>
+      sensor.blocked ? sensor : { ...sensor, blocked: true },
+    );
+  }
+
+  async unblock(uuid: string): Promise<SensorRecord> {
+    return this.#changeSensor(uuid, (sensor) =>
+      sensor.blocked ? { ...sensor, blocked: false } : sensor,
+    );
+  }
+
+  async blockAddress(text: string): Promise<string> {
+    const rule = canonicalRule(text);
+    this.#transact(() => {
+      if (this.#read(addressKey(rule))) return;
+      if (this.blockedAddresses().length >= BLOCKED_ADDRESSES_MAX) {
+        throw new GatewayError(
+          'D4GW_E_REGISTRY',
+          `${BLOCKED_ADDRESSES_MAX} addresses are blocked already: put some together in ranges, or block them in the firewall`,
+        );
+      }
+      this.#db.put(addressKey(rule), { address: rule, at: Date.now() } satisfies BlockedAddress);
+      this.#countChange();
+    });
+    return rule;
+  }
+
+  async unblockAddress(text: string): Promise<string> {
+    const rule = canonicalRule(text);
+    this.#transact(() => {
+      if (!this.#read(addressKey(rule))) {
+        throw new GatewayError(
+          'D4GW_E_SENSOR',
+          `${rule} is not blocked: name a rule as \`sensor list\` shows it`,
+        );
+      }
+      this.#db.remove(addressKey(rule));
+      this.#countChange();
+    });
+    return rule;
+  }
+
+  blockedAddresses(): BlockedAddress[] {
+    return this.#all<BlockedAddress>('address');
+  }
+
+  addressBlocked(address: string): boolean {
+    const version = this.version();
+    if (this.#rules?.version !== version) {
+      const rules = new AddressRules(this.blockedAddresses().map((blocked) => blocked.address));
+      this.#rules = { version, rules };
+    }
+    return this.#rules.rules.has(address);
+  }
+
+  async recordActivity(events: readonly ActivityEvent[]): Promise<void> {
+    if (events.length === 0) return;
+    const bySensor = new Map<string, ActivityEvent[]>();
+    for (const event of events) {
+      const known = bySensor.get(event.uuid);
+      if (known) known.push(event);
+      else bySensor.set(event.uuid, [event]);
+    }
+    // Off the event loop: nobody waits for activity. Nothing in here throws after a write.
+    try {
+      await this.#db.transaction(() => {
+        for (const [uuid, facts] of bySensor) {
+          if (!this.#db.doesExist(sensorKey(uuid))) continue;
+          this.#db.put(activityKey(uuid), withEvents(this.activity(uuid), facts));
+        }
+      });
+    } catch (error) {
+      throw failed(error);
+    }
+  }
+
+  recordReject(uuid: string, reject: LastReject): Promise<void> {
+    return this.recordActivity([{ kind: 'reject', uuid, ...reject }]);
+  }
+
+  recordNote(uuid: string, text: string, at: number): Promise<void> {
+    return this.recordActivity([{ kind: 'note', uuid, text, at }]);
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#db.close();
+    return this.#closed;
+  }
+
+  #read<T>(key: string): T | undefined {
+    return this.#db.get(key) as T | undefined;
+  }
+
+  #all<T>(kind: 'sensor' | 'address'): T[] {
+    // '0' follows '/'.
+    const range = this.#db.getRange({ start: `${kind}/`, end: `${kind}0` });
+    return Array.from(range, ({ value }) => value as T);
+  }
+
+  /** Replaces a sensor's record; a `change` that returns the record it was given changes nothing. */
+  #changeSensor(uuid: string, change: (sensor: SensorRecord) => SensorRecord): SensorRecord {
+    return this.#transact(() => {
+      const before = this.sensor(uuid);
+      if (!before) throw unknownSensor(uuid);
+      const after = change(before);
+      if (after !== before) {
+        this.#db.put(sensorKey(uuid), after);
+        this.#countChange();
+      }
+      return after;
+    });
+  }
+
+  /** All of `change` or nothing, on disk when it returns. */
+  #transact<T>(change: () => T): T {
+    if (!this.#db.transactionSync) throw new TypeError('the registry was opened for reading');
+    try {
+      return this.#db.transactionSync(change);
+    } catch (error) {
+      throw failed(error);
+    }
+  }
+
+  #countChange(): void {
+    this.#db.put('version', (this.#read<number>('version') ?? 0) + 1);
+  }
+}
+
+function failed(error: unknown): GatewayError {
+  if (error instanceof GatewayError) return error;
+  return new GatewayError('D4GW_E_REGISTRY', `the registry took no change: ${messageOf(error)}`, {
+    cause: error,
+  });
+}
+
+function unknownSensor(uuid: string): GatewayError {
+  return new GatewayError('D4GW_E_SENSOR', `no sensor ${uuid}: \`sensor list\` shows them all`);
+}
+
+function canonicalRule(text: string): string {
+  const rule = parseAddressRule(text);
+  if (!rule) {
+    throw new GatewayError(
+      'D4GW_E_USAGE',
+      `${JSON.stringify(text)} is no address and no range: write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32`,
+    );
+  }
+  return rule.text;
+}
