@@ -58,6 +58,8 @@ export const End = {
   DRAINED: 3,
   /** A newer session of the same sensor and type took its place. */
   REPLACED: 4,
+  /** Cut before its first header was whole. */
+  TRUNCATED: 5,
 } as const;
 
 export function endName(code: number): string {

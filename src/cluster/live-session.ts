@@ -1,0 +1,50 @@
+import type { SessionRow } from '../ledger/journal.js';
+import type { Fanout, MetaCollector } from '../route/fanout.js';
+import type { MetaHeader, SinkSession } from '../sinks/sink.js';
+import type { SessionKey } from '../verify/session-key.js';
+import { TYPE_EXTENDED, TYPE_META } from '../wire/types.js';
+import type { OpenEvent, SlotRef } from './messages.js';
+
+/** One session as the sink thread sees it: what was verified, and where it goes. */
+export class LiveSession implements SinkSession, SlotRef {
+  readonly id: string;
+  readonly slot: number;
+  readonly generation: number;
+  readonly sensor: string;
+  /** 254 from the start for a session that begins with a meta header. */
+  readonly type: number;
+  readonly address: string;
+  readonly source: string;
+  readonly openedAt: Date;
+  readonly row: SessionRow;
+  readonly key: SessionKey | undefined;
+
+  /** The meta header while it comes in, then as it was found. */
+  collector: MetaCollector | undefined;
+  meta?: MetaHeader;
+  fanout: Fanout | undefined;
+  /** A frame of it held: from then on the session counts as its sensor's. */
+  verified = false;
+  /** The reject that ended it, or 0: every later frame is rejected for the same reason. */
+  dead = 0;
+  /** A frame that was rejected for its header is received too, though the ring never saw it. */
+  headerRejects = 0;
+  /** When its newest verified frame was taken (ms), and what of that was reported. */
+  seenAt = 0;
+  reportedAt = 0;
+  /** Taken in the batch at hand: its row is behind. */
+  touched = false;
+
+  constructor(event: OpenEvent, ref: SlotRef, row: SessionRow, key: SessionKey | undefined) {
+    this.id = event.id;
+    this.slot = ref.slot;
+    this.generation = ref.generation;
+    this.sensor = event.sensor;
+    this.type = event.type === TYPE_META ? TYPE_EXTENDED : event.type;
+    this.address = event.address;
+    this.source = event.source;
+    this.openedAt = new Date(event.openedAt);
+    this.row = row;
+    this.key = key;
+  }
+}

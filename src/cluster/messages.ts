@@ -1,0 +1,100 @@
+import type { Config } from '../config/schema.js';
+import type { SessionTotals } from '../ledger/totals.js';
+
+/**
+ * What the parts of the gateway tell each other, by IPC (primary and workers) and by MessagePort
+ * (the two threads of a worker). Rare facts only: frames travel through the ring.
+ *
+ *     primary ⇄ worker I/O thread ⇄ sink thread
+ */
+
+/** One use of a session slot: a late message about an earlier use is recognised and ignored. */
+export interface SlotRef {
+  slot: number;
+  generation: number;
+}
+
+/** All that a worker needs to begin. It holds private keys: it is sent by IPC and never logged. */
+export interface WorkerStart {
+  config: Config;
+  /** 0 to workers - 1: names the worker's journal. */
+  index: number;
+  workers: number;
+  threads: 'pipelined' | 'inline';
+  sharedSecret?: string;
+  sources: SourceStart[];
+}
+
+/** What a worker needs of one listener: how its connections speak. */
+export interface SourceStart {
+  kind: 'tls' | 'tcp' | 'unix';
+  /** As `listen` names it in logs, such as `tls [::]:4443`. */
+  name: string;
+  tls?: {
+    cert: string;
+    key: string;
+    ca?: string;
+    requestCert: boolean;
+    rejectUnauthorized: boolean;
+  };
+}
+
+/** Primary → worker. `socket` comes with its handle. */
+export type ToWorker =
+  | { t: 'start'; start: WorkerStart }
+  | { t: 'socket'; connection: number; source: number; address: string }
+  | ({ t: 'end'; code: number; detail: string } & SlotRef)
+  | { t: 'folded'; ids: string[] }
+  | { t: 'drain'; deadlineMs: number };
+
+/** Worker → primary. */
+export type ToPrimary =
+  | { t: 'ready' }
+  | { t: 'closed'; connection: number }
+  | { t: 'refused'; reason: string }
+  | { t: 'rejected'; sensor: string; reason: string; detail: string; address: string }
+  | ({ t: 'verified'; id: string; sensor: string; type: number } & SlotRef)
+  | { t: 'over'; id: string }
+  | { t: 'ended'; totals: SessionTotals }
+  | { t: 'activity'; seen: Activity[] }
+  | { t: 'note'; sensor: string; text: string }
+  | { t: 'drained' };
+
+/** A sensor was heard: its newest verified frame, and where it came from. */
+export interface Activity {
+  sensor: string;
+  at: number;
+  address: string;
+}
+
+/** Sink thread → I/O thread. */
+export type ToIntake =
+  | { t: 'started' }
+  | { t: 'drained' }
+  | ({ t: 'reject'; code: number; detail: string } & SlotRef)
+  | ({ t: 'routed'; sinks: number } & SlotRef)
+  | ({ t: 'free' } & SlotRef)
+  | { t: 'pressure'; sink: number; full: boolean }
+  | { t: 'up'; message: ToPrimary };
+
+/** I/O thread → sink thread. */
+export type ToPipeline = { t: 'folded'; ids: string[] } | { t: 'drain'; deadlineMs: number };
+
+/** The text of an OPEN event in the ring, as JSON. */
+export interface OpenEvent {
+  id: string;
+  sensor: string;
+  type: number;
+  address: string;
+  source: string;
+  openedAt: number;
+}
+
+/** The text of an END event in the ring, as JSON; its code is in the descriptor. */
+export interface EndEvent {
+  detail: string;
+  /** Bytes of a frame that was cut, header included; 0 when the end was at a frame boundary. */
+  truncatedBytes: number;
+  /** The end is a reject found in a header: that frame counts as received and rejected. */
+  atHeader: boolean;
+}

@@ -1,0 +1,357 @@
+import type { Logger } from 'pino';
+import {
+  BATCH_DESCRIPTORS_MAX,
+  META_BYTES_TOTAL_MAX,
+  META_HEADER_BYTES_MAX,
+} from '../constants.js';
+import type { LedgerJournal } from '../ledger/journal.js';
+import type { RingConsumer } from '../ring/consumer.js';
+import {
+  FrameStatus,
+  Kind,
+  type MemoryMap,
+  SESSION_BYTES,
+  SESSION_FRAMES,
+  SESSION_PAYLOAD,
+} from '../ring/layout.js';
+import { Fanout, MetaCollector } from '../route/fanout.js';
+import type { RouteTable } from '../route/table.js';
+import type { FrameRef, Sink } from '../sinks/sink.js';
+import type { Admission } from '../verify/admission.js';
+import { SessionKey } from '../verify/session-key.js';
+import { Verifier } from '../verify/verifier.js';
+import type { WasmInstance } from '../wasm/bindings.js';
+import { HEADER_BYTES } from '../wire/layout.js';
+import { parseMetaHeader } from '../wire/meta-header.js';
+import { endName, Reject } from '../wire/reject.js';
+import { TYPE_META } from '../wire/types.js';
+import { LiveSession } from './live-session.js';
+import type { EndEvent, OpenEvent, ToIntake } from './messages.js';
+
+export interface PipelineOptions {
+  memory: WebAssembly.Memory;
+  map: MemoryMap;
+  consumer: RingConsumer;
+  bindings: WasmInstance;
+  admission: Admission;
+  routes: RouteTable;
+  sinks: readonly Sink[];
+  metaTypes: readonly string[];
+  journal: LedgerJournal;
+  log: Logger;
+}
+
+/**
+ * The sink thread's half of the data path: takes descriptors from the ring, verifies every frame,
+ * hands those that hold to the sinks of their session's route, and releases the ring. Each batch
+ * is taken in order:
+ *
+ *   descriptors ─▶ open sessions, set keys ─▶ verify all ─▶ deliver, end ─▶ release
+ */
+export class Pipeline {
+  readonly #options: PipelineOptions;
+  readonly #memory: Buffer;
+  readonly #counts: DataView;
+  readonly #verifier: Verifier;
+  readonly #bySlot = new Map<number, LiveSession>();
+  readonly #byId = new Map<string, LiveSession>();
+  readonly #touched: LiveSession[] = [];
+  readonly #frame: FrameRef = { header: 0, payload: 0, size: 0, type: 0 };
+  readonly #post: (message: ToIntake) => void;
+  #fullSinks = 0;
+  #metaBytes = 0;
+  #now = 0;
+  #onIdle: (() => void) | undefined;
+
+  constructor(options: PipelineOptions, post: (message: ToIntake) => void) {
+    this.#options = options;
+    this.#post = post;
+    const { buffer } = options.memory;
+    this.#memory = Buffer.from(buffer as ArrayBuffer);
+    this.#counts = new DataView(buffer);
+    this.#verifier = new Verifier(options.bindings, options.consumer, this.#memory);
+  }
+
+  /** Sessions that are open, or whose totals the ledger has not acknowledged. */
+  get sessions(): Iterable<LiveSession> {
+    return this.#bySlot.values();
+  }
+
+  sessionOf(slot: number): LiveSession | undefined {
+    return this.#bySlot.get(slot);
+  }
+
+  /** Takes one batch; true when more is waiting. */
+  drain(): boolean {
+    const { consumer } = this.#options;
+    const count = Math.min(consumer.available(), BATCH_DESCRIPTORS_MAX);
+    if (count === 0) return false;
+    const first = consumer.tail;
+    this.#now = Date.now();
+    for (let index = 0; index < count; index += 1) {
+      const seq = (first + index) >>> 0;
+      if (consumer.kind(seq) === Kind.OPEN) this.#open(seq);
+    }
+    this.#verifier.verify(first, count, (slot) => this.#bySlot.get(slot)?.key);
+    for (let index = 0; index < count; index += 1) {
+      const seq = (first + index) >>> 0;
+      const kind = consumer.kind(seq);
+      if (kind === Kind.FRAME) this.#take(seq);
+      else if (kind === Kind.END) this.#end(seq);
+    }
+    for (const session of this.#touched) {
+      session.touched = false;
+      this.#countReceived(session);
+    }
+    this.#touched.length = 0;
+    consumer.release(count);
+    return consumer.available() > 0;
+  }
+
+  /** Sensors' keys may have changed: sessions go on with those that hold now. */
+  refreshKeys(): void {
+    const { admission, bindings } = this.#options;
+    for (const session of this.#bySlot.values()) {
+      const keys = admission.keys(session.sensor);
+      if (keys && session.key?.update(keys)) bindings.setKey(session.slot, session.key.bytes);
+    }
+  }
+
+  /** The ledger holds these sessions' totals: their rows and slots are free. */
+  folded(ids: readonly string[]): void {
+    for (const id of ids) {
+      const session = this.#byId.get(id);
+      if (!session) continue;
+      const { slot, generation } = session;
+      session.row.release();
+      this.#byId.delete(id);
+      this.#bySlot.delete(slot);
+      this.#post({ t: 'free', slot, generation });
+    }
+    if (this.#bySlot.size === 0) this.#onIdle?.();
+  }
+
+  /** Resolves once no session is left. */
+  idle(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onIdle = resolve;
+      if (this.#bySlot.size === 0) resolve();
+    });
+  }
+
+  /** A sink that was full takes again. */
+  drained(sink: number): void {
+    if ((this.#fullSinks & (1 << sink)) === 0) return;
+    this.#fullSinks &= ~(1 << sink);
+    this.#post({ t: 'pressure', sink, full: false });
+  }
+
+  #open(seq: number): void {
+    const { consumer, admission, bindings, journal } = this.#options;
+    const event = JSON.parse(this.#text(seq)) as OpenEvent;
+    const ref = { slot: consumer.session(seq), generation: consumer.generation(seq) };
+    const keys = admission.keys(event.sensor);
+    const key = keys && new SessionKey(keys);
+    if (key) bindings.setKey(ref.slot, key.bytes);
+    const row = journal.openSession({
+      id: event.id,
+      slot: ref.slot,
+      sensor: event.sensor,
+      type: event.type,
+      openedAt: event.openedAt,
+    });
+    const session = new LiveSession(event, ref, row, key);
+    if (event.type === TYPE_META) session.collector = new MetaCollector();
+    this.#bySlot.set(ref.slot, session);
+    this.#byId.set(session.id, session);
+    if (!key) this.#reject(session, Reject.SENSOR_REMOVED, 'no key is known');
+  }
+
+  #take(seq: number): void {
+    const { consumer } = this.#options;
+    const session = this.#bySlot.get(consumer.session(seq))!;
+    const size = consumer.size(seq);
+    const address = consumer.address(seq);
+    if (!session.touched) {
+      session.touched = true;
+      this.#touched.push(session);
+    }
+    if (session.dead === 0 && consumer.status(seq) !== FrameStatus.VERIFIED) {
+      if (!session.key?.verifyPrevious(this.#memory, address, size, this.#now)) {
+        this.#reject(session, Reject.BAD_HMAC, `payload of ${size} bytes`);
+      }
+    }
+    if (session.dead === 0) this.#deliver(session, address, size, consumer.type(seq));
+    if (session.dead !== 0) session.row.reject(session.dead, 1, size);
+  }
+
+  /** One verified frame. It may still be rejected: a meta header must be one. */
+  #deliver(session: LiveSession, address: number, size: number, type: number): void {
+    session.seenAt = this.#now;
+    if (!session.verified) this.#firstVerified(session);
+    const payload = address + HEADER_BYTES;
+    if (type === TYPE_META) {
+      this.#collect(session, this.#memory.subarray(payload, payload + size));
+      return;
+    }
+    if (!session.fanout && !this.#route(session)) return;
+    const frame = this.#frame;
+    frame.header = address;
+    frame.payload = payload;
+    frame.size = size;
+    frame.type = type;
+    // Received is never behind delivered, not even for a sink that delivers at once.
+    this.#countReceived(session);
+    const full = session.fanout!.write(frame) & ~this.#fullSinks;
+    if (full !== 0) this.#pressed(full);
+  }
+
+  #firstVerified(session: LiveSession): void {
+    session.verified = true;
+    const { id, slot, generation, sensor, type, address, source } = session;
+    this.#options.log.info({ session: id, sensor, type, address, source }, 'session opened');
+    this.#up({ t: 'verified', id, slot, generation, sensor, type });
+  }
+
+  #collect(session: LiveSession, payload: Buffer): void {
+    const collector = session.collector!;
+    if (collector.bytes + payload.length > META_HEADER_BYTES_MAX) {
+      const detail = `over ${META_HEADER_BYTES_MAX} bytes`;
+      this.#rejectMeta(session, Reject.META_TOO_LONG, detail);
+    } else if (this.#metaBytes + payload.length > META_BYTES_TOTAL_MAX) {
+      this.#rejectMeta(session, Reject.ASSEMBLY_BUDGET, 'too many meta headers are waiting');
+    } else {
+      collector.add(payload);
+      this.#metaBytes += payload.length;
+    }
+  }
+
+  /** Opens the session's streams; its meta header, if it has one, is whole by now. */
+  #route(session: LiveSession): boolean {
+    const { routes, sinks, metaTypes } = this.#options;
+    const { collector, sensor, type, slot, generation } = session;
+    if (collector) {
+      const parsed = parseMetaHeader(collector.text(), metaTypes);
+      if ('reject' in parsed) {
+        this.#rejectMeta(session, parsed.reject, parsed.detail);
+        return false;
+      }
+      session.meta = collector.header(parsed.type);
+      this.#dropCollector(session);
+    }
+    const mask = routes.sinksFor({ sensor, type, metaType: session.meta?.type });
+    session.row.route(mask);
+    session.fanout = new Fanout(sinks, mask, session);
+    this.#post({ t: 'routed', slot, generation, sinks: mask });
+    if (mask === 0) {
+      const { id } = session;
+      this.#options.log.warn({ session: id, sensor, type }, 'no route takes this stream');
+    }
+    return true;
+  }
+
+  /** The frames of the meta header are rejected with it. */
+  #rejectMeta(session: LiveSession, code: number, detail: string): void {
+    const { frames, bytes } = session.collector!;
+    if (frames > 0) session.row.reject(code, frames, bytes);
+    this.#dropCollector(session);
+    this.#reject(session, code, detail);
+  }
+
+  #dropCollector(session: LiveSession): void {
+    this.#metaBytes -= session.collector?.bytes ?? 0;
+    session.collector = undefined;
+  }
+
+  #reject(session: LiveSession, code: number, detail: string): void {
+    session.dead = code;
+    const { slot, generation } = session;
+    this.#post({ t: 'reject', slot, generation, code, detail });
+  }
+
+  #pressed(sinks: number): void {
+    this.#fullSinks |= sinks;
+    for (let sink = 0; sinks >> sink !== 0; sink += 1) {
+      if ((sinks & (1 << sink)) !== 0) this.#post({ t: 'pressure', sink, full: true });
+    }
+  }
+
+  #end(seq: number): void {
+    const { consumer } = this.#options;
+    const session = this.#bySlot.get(consumer.session(seq))!;
+    const event = JSON.parse(this.#text(seq)) as EndEvent;
+    const code = consumer.status(seq);
+    if (event.truncatedBytes > 0) session.row.truncate(event.truncatedBytes);
+    if (event.atHeader) {
+      session.headerRejects = 1;
+      this.#countReceived(session);
+      session.row.reject(code, 1, 0);
+    }
+    // A meta header without data after it is stored all the same.
+    if (session.collector && session.collector.frames > 0 && session.dead === 0) {
+      this.#route(session);
+    }
+    this.#up({ t: 'over', id: session.id });
+    void this.#close(session, session.dead || code, event.detail);
+  }
+
+  async #close(session: LiveSession, code: number, detail: string): Promise<void> {
+    await session.fanout?.end();
+    this.#dropCollector(session);
+    this.#countReceived(session);
+    this.#report([session]);
+    const end = endName(code);
+    const totals = session.row.totals(end);
+    const { id, sensor, type, address } = session;
+    const { received, truncated } = totals;
+    if (session.verified) {
+      this.#options.log.info(
+        {
+          session: id,
+          sensor,
+          type,
+          address,
+          end,
+          ...(detail ? { detail } : {}),
+          frames: received.frames,
+          bytes: received.bytes,
+          ...(truncated.bytes > 0 ? { truncatedBytes: truncated.bytes } : {}),
+        },
+        'session closed',
+      );
+    }
+    this.#up({ t: 'ended', totals });
+  }
+
+  /** Reports the sessions' newest frames for the sensors' records, where there is something new. */
+  reportActivity(): void {
+    this.#report(this.#bySlot.values());
+  }
+
+  #report(sessions: Iterable<LiveSession>): void {
+    const seen = [];
+    for (const session of sessions) {
+      if (session.seenAt === session.reportedAt) continue;
+      session.reportedAt = session.seenAt;
+      seen.push({ sensor: session.sensor, at: session.seenAt, address: session.address });
+    }
+    if (seen.length > 0) this.#up({ t: 'activity', seen });
+  }
+
+  /** The I/O thread counts what it received in the session's slot. */
+  #countReceived(session: LiveSession): void {
+    const at = this.#options.map.sessionBase + session.slot * SESSION_BYTES;
+    const frames = this.#counts.getFloat64(at + SESSION_FRAMES, true) + session.headerRejects;
+    session.row.received(frames, this.#counts.getFloat64(at + SESSION_PAYLOAD, true));
+  }
+
+  #up(message: Extract<ToIntake, { t: 'up' }>['message']): void {
+    this.#post({ t: 'up', message });
+  }
+
+  #text(seq: number): string {
+    const { consumer } = this.#options;
+    const address = consumer.address(seq);
+    return this.#memory.toString('utf8', address, address + consumer.size(seq));
+  }
+}

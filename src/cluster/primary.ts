@@ -1,0 +1,297 @@
+import { access, constants, mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { loadTls } from '../config/certificate.js';
+import { lockDataDir, prepareDataDir } from '../config/data-dir.js';
+import type { Config } from '../config/schema.js';
+import { REGISTRY_POLL_MS } from '../constants.js';
+import { GatewayError, messageOf } from '../errors.js';
+import { recoverJournals } from '../ledger/recover.js';
+import { type LedgerStore, openLedger } from '../ledger/store.js';
+import { createLogger } from '../log/logger.js';
+import { RateLimitedLog } from '../log/rate.js';
+import { openRegistry } from '../registry/lmdb.js';
+import type { Registry } from '../registry/store.js';
+import { rejectName } from '../wire/reject.js';
+import { Acceptor, sourceName } from './acceptor.js';
+import { Bookkeeper } from './bookkeeper.js';
+import { Duplicates } from './duplicates.js';
+import type { SourceStart, ToPrimary, WorkerStart } from './messages.js';
+import { planProcesses } from './plan.js';
+import { Supervisor } from './supervisor.js';
+
+/**
+ * The primary process: listens, deals connections out, supervises the workers and writes registry
+ * and ledger. It never touches a payload byte.
+ */
+export class Primary {
+  readonly #config: Config;
+  readonly #log: Logger;
+  readonly #registry: Registry;
+  readonly #ledger: LedgerStore;
+  readonly #unlock: () => void;
+  readonly #rejects: RateLimitedLog;
+  readonly #bookkeeper: Bookkeeper;
+  readonly #duplicates: Duplicates;
+  readonly #acceptor: Acceptor;
+  readonly #supervisor: Supervisor;
+  readonly #sourceNames: string[];
+  readonly #poll: NodeJS.Timeout;
+  #stopping: Promise<boolean> | undefined;
+
+  /**
+   * Prepares all that can be wrong before anything listens, brings the last run's books in order,
+   * starts the workers and listens.
+   * @throws GatewayError naming what is wrong
+   */
+  static async start(config: Config): Promise<Primary> {
+    process.umask(0o027);
+    await prepareDataDir(config.dataDir);
+    const unlock = await lockDataDir(config.dataDir);
+    try {
+      const log = createLogger(config.log);
+      const start = await prepareStart(config, log);
+      const registry = openRegistry(config.dataDir, {});
+      const ledger = openLedger(config.dataDir, {});
+      const primary = new Primary(config, start, log, registry, ledger, unlock);
+      await primary.#recover(undefined);
+      await primary.#supervisor.start();
+      await primary.#listen();
+      return primary;
+    } catch (error) {
+      unlock();
+      throw error;
+    }
+  }
+
+  private constructor(
+    config: Config,
+    start: Omit<WorkerStart, 'index'>,
+    log: Logger,
+    registry: Registry,
+    ledger: LedgerStore,
+    unlock: () => void,
+  ) {
+    this.#config = config;
+    this.#log = log;
+    this.#registry = registry;
+    this.#ledger = ledger;
+    this.#unlock = unlock;
+    this.#rejects = new RateLimitedLog(log);
+    this.#sourceNames = start.sources.map(({ name }) => name);
+    this.#duplicates = new Duplicates(config.admission.duplicateSession);
+    this.#bookkeeper = new Bookkeeper(ledger, registry, log, (worker, ids) =>
+      this.#supervisor.send(worker, { t: 'folded', ids }),
+    );
+    const starts = Array.from({ length: start.workers }, (_, index) => ({ ...start, index }));
+    this.#supervisor = new Supervisor(starts, log, {
+      message: (index, message) => this.#fromWorker(index, message),
+      died: (index, connections) => this.#workerGone(index, connections),
+    });
+    const { maxConnections, maxConnectionsPerIp } = config.limits;
+    this.#acceptor = new Acceptor(
+      {
+        maxConnections,
+        maxConnectionsPerIp,
+        addressBlocked: (address) => registry.addressBlocked(address),
+      },
+      {
+        accepted: (connection, source, address, socket) => {
+          const message = { t: 'socket', connection, source, address } as const;
+          if (this.#supervisor.deal(message, socket)) return;
+          socket.destroy();
+          this.#acceptor.closed(connection);
+          this.#log.warn({ address }, 'no worker is ready: connection closed');
+        },
+        refused: (code, source, address) => {
+          const reason = rejectName(code);
+          this.#rejects.warn(reason, { source: this.#sourceNames[source], address }, 'rejected');
+          this.#bookkeeper.refused(reason);
+        },
+      },
+    );
+    // Keeps the registry's view fresh in this process too: blocked addresses act at accept.
+    this.#poll = setInterval(() => registry.version(), REGISTRY_POLL_MS);
+  }
+
+  /** What the sources listen on, with the ports that were bound. */
+  get sources(): readonly string[] {
+    return this.#sourceNames;
+  }
+
+  /**
+   * Stops accepting, finishes what was received, closes the files. Called again it ends all at once.
+   * @returns whether everything was finished before the deadline
+   */
+  stop(): Promise<boolean> {
+    if (this.#stopping) this.#supervisor.kill();
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<boolean> {
+    this.#log.info('stopping: nothing more is accepted');
+    await this.#acceptor.close();
+    const clean = await this.#supervisor.stop(this.#config.limits.drainTimeoutMs);
+    await this.#bookkeeper.flush();
+    await this.#close();
+    this.#log[clean ? 'info' : 'error']({ clean }, 'stopped');
+    return clean;
+  }
+
+  async #close(): Promise<void> {
+    clearInterval(this.#poll);
+    this.#rejects.close();
+    await this.#registry.close();
+    await this.#ledger.close();
+    this.#unlock();
+  }
+
+  async #listen(): Promise<void> {
+    try {
+      const names = await this.#acceptor.listen(this.#config.listen);
+      this.#sourceNames.splice(0, names.length, ...names);
+    } catch (error) {
+      await this.#supervisor.stop(this.#config.limits.drainTimeoutMs);
+      await this.#close();
+      throw error;
+    }
+  }
+
+  #fromWorker(index: number, message: ToPrimary): void {
+    switch (message.t) {
+      case 'closed':
+        this.#acceptor.closed(message.connection);
+        this.#supervisor.connectionClosed(index, message.connection);
+        break;
+      case 'refused':
+        this.#bookkeeper.refused(message.reason);
+        break;
+      case 'rejected': {
+        const { sensor: uuid, reason, detail, address } = message;
+        const at = Date.now();
+        this.#bookkeeper.activity({ kind: 'reject', uuid, reason, detail, address, at });
+        break;
+      }
+      case 'note':
+        this.#bookkeeper.activity({
+          kind: 'note',
+          uuid: message.sensor,
+          text: message.text,
+          at: Date.now(),
+        });
+        break;
+      case 'activity':
+        for (const { sensor: uuid, at, address } of message.seen) {
+          this.#bookkeeper.activity({ kind: 'seen', uuid, at, address });
+        }
+        break;
+      case 'verified':
+        this.#verified(index, message);
+        break;
+      case 'over':
+        this.#duplicates.over(message.id);
+        break;
+      case 'ended':
+        this.#bookkeeper.ended(index, message.totals);
+        break;
+      default:
+        break;
+    }
+  }
+
+  #verified(worker: number, message: Extract<ToPrimary, { t: 'verified' }>): void {
+    const { id, slot, generation, sensor, type } = message;
+    const order = this.#duplicates.verified({ id, slot, generation, worker }, sensor, type);
+    if (!order) return;
+    const { place, code, detail } = order;
+    const ref = { slot: place.slot, generation: place.generation };
+    this.#supervisor.send(place.worker, { t: 'end', ...ref, code, detail });
+  }
+
+  async #workerGone(index: number, connections: readonly number[]): Promise<void> {
+    for (const connection of connections) this.#acceptor.closed(connection);
+    this.#duplicates.workerGone(index);
+    await this.#bookkeeper.flush();
+    await this.#recover(index);
+  }
+
+  /** Counts and repairs what a process that died had in hand: one worker's, or all at start. */
+  async #recover(worker: number | undefined): Promise<void> {
+    try {
+      const reports = await recoverJournals(this.#config.dataDir, this.#ledger, worker);
+      for (const report of reports) {
+        if (report.sessions > 0 || report.errors.length > 0) {
+          this.#log.warn(report, 'recovered what a process that died had in hand');
+        }
+      }
+    } catch (error) {
+      this.#log.error(
+        { error: messageOf(error) },
+        'recovery failed; it is tried at the next start',
+      );
+    }
+  }
+}
+
+/** Reads and checks all that the workers need; throws what a user has to mend. */
+async function prepareStart(config: Config, log: Logger): Promise<Omit<WorkerStart, 'index'>> {
+  for (const sink of Object.values(config.sinks)) {
+    if (sink.kind === 'files') await checkWritable(sink.dir);
+  }
+  const sources: SourceStart[] = [];
+  for (const source of config.listen) {
+    const name = sourceName(source);
+    if ('unix' in source) sources.push({ kind: 'unix', name });
+    else if ('tcp' in source) sources.push({ kind: 'tcp', name });
+    else {
+      const tls = await loadTls(source.tls, config.dataDir);
+      for (const warning of tls.warnings) log.warn({ source: name }, warning);
+      const { cert, key, ca, requestCert, rejectUnauthorized } = tls;
+      const accept = { requestCert, rejectUnauthorized };
+      sources.push({
+        kind: 'tls',
+        name,
+        tls: { cert, key, ...(ca === undefined ? {} : { ca }), ...accept },
+      });
+    }
+  }
+  const { mode, sharedSecretFile } = config.admission;
+  const secret = mode === 'shared-secret' ? await readSecret(sharedSecretFile!) : undefined;
+  return {
+    config,
+    ...planProcesses(config),
+    ...(secret === undefined ? {} : { sharedSecret: secret.toString('base64') }),
+    sources,
+  };
+}
+
+async function checkWritable(dir: string): Promise<void> {
+  try {
+    await mkdir(dir, { recursive: true });
+    await access(dir, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    const mend = 'give the gateway a directory that it may write to';
+    throw new GatewayError('D4GW_E_SINK', `can't write to ${dir}: ${messageOf(error)}; ${mend}`);
+  }
+}
+
+/** One final newline is dropped, as the official clients do with their key. */
+async function readSecret(file: string): Promise<Buffer> {
+  let secret: Buffer;
+  try {
+    secret = await readFile(file);
+  } catch (error) {
+    throw new GatewayError('D4GW_E_CONFIG', `admission.sharedSecretFile: ${messageOf(error)}`);
+  }
+  if (secret.at(-1) === 0x0a) secret = secret.subarray(0, -1);
+  if (secret.length === 0) {
+    throw new GatewayError('D4GW_E_CONFIG', `admission.sharedSecretFile: ${file} is empty`);
+  }
+  return secret;
+}
+
+/** Where the ledger's journals are. */
+export function journalPath(dataDir: string, worker: number): string {
+  return join(dataDir, 'ledger', `worker-${worker}.journal`);
+}

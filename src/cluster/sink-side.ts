@@ -1,0 +1,165 @@
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { Config } from '../config/schema.js';
+import { ACTIVITY_MS, LEDGER_SYNC_MS, REGISTRY_POLL_MS } from '../constants.js';
+import { messageOf } from '../errors.js';
+import { LedgerJournal } from '../ledger/journal.js';
+import { openRegistry } from '../registry/lmdb.js';
+import type { Registry } from '../registry/store.js';
+import { RingConsumer } from '../ring/consumer.js';
+import { type MemoryMap, SCRATCH_CONSUMER } from '../ring/layout.js';
+import type { Wake } from '../ring/wait.js';
+import { RouteTable } from '../route/table.js';
+import { createSink } from '../sinks/create.js';
+import type { Sink, SinkHost } from '../sinks/sink.js';
+import { Admission } from '../verify/admission.js';
+import { instantiate } from '../wasm/loader.js';
+import type { LiveSession } from './live-session.js';
+import type { ToIntake, ToPipeline } from './messages.js';
+import { Pipeline } from './pipeline.js';
+
+/** All that the sink side needs; it can be posted to a thread. */
+export interface SinkSideOptions {
+  config: Config;
+  index: number;
+  memory: WebAssembly.Memory;
+  map: MemoryMap;
+  module: WebAssembly.Module;
+  sharedSecret?: string | undefined;
+}
+
+/**
+ * Verification, routing and sinks with all that they own, on the worker's sink thread or, inline,
+ * on its only one.
+ */
+export class SinkSide {
+  readonly #post: (message: ToIntake) => void;
+  readonly #log: Logger;
+  readonly #registry: Registry;
+  readonly #journal: LedgerJournal;
+  readonly #consumer: RingConsumer;
+  readonly #pipeline: Pipeline;
+  readonly #sinks: Sink[];
+  readonly #timers: NodeJS.Timeout[];
+  #registryVersion: number;
+  #closed = false;
+
+  constructor(
+    options: SinkSideOptions,
+    wake: Wake,
+    log: Logger,
+    post: (message: ToIntake) => void,
+  ) {
+    const { config, memory, map, module, index, sharedSecret } = options;
+    this.#post = post;
+    this.#log = log;
+    this.#registry = openRegistry(config.dataDir, { readOnly: true });
+    this.#registryVersion = this.#registry.version();
+    const sinkNames = Object.keys(config.sinks);
+    this.#journal = new LedgerJournal(join(config.dataDir, 'ledger', `worker-${index}.journal`), {
+      sinks: sinkNames,
+      sessions: map.sessions,
+    });
+    this.#consumer = new RingConsumer(memory, map, wake);
+    this.#sinks = sinkNames.map((name, sink) =>
+      createSink(name, config.sinks[name]!, this.#host(sink, sinkNames.length, options)),
+    );
+    const secret = sharedSecret === undefined ? undefined : Buffer.from(sharedSecret, 'base64');
+    const bindings = instantiate(
+      module,
+      memory,
+      SCRATCH_CONSUMER,
+      map,
+      config.limits.maxPayloadBytes,
+    );
+    this.#pipeline = new Pipeline(
+      {
+        memory,
+        map,
+        bindings,
+        consumer: this.#consumer,
+        admission: new Admission(this.#registry, secret),
+        routes: new RouteTable(config.routes, sinkNames),
+        sinks: this.#sinks,
+        metaTypes: config.admission.metaTypes,
+        journal: this.#journal,
+        log,
+      },
+      post,
+    );
+    this.#timers = [
+      setInterval(() => this.#journal.sync(), LEDGER_SYNC_MS),
+      setInterval(() => this.#pipeline.reportActivity(), ACTIVITY_MS),
+      setInterval(() => this.#pollRegistry(), REGISTRY_POLL_MS),
+    ];
+    this.#consumer.sleep(this.#soon);
+    post({ t: 'started' });
+  }
+
+  handle(message: ToPipeline): void {
+    if (message.t === 'folded') this.#pipeline.folded(message.ids);
+    else void this.#drain(message.deadlineMs);
+  }
+
+  readonly #soon = () => {
+    setImmediate(this.#turn);
+  };
+
+  /** One batch a turn of the event loop, so that writes go on beside it; then sleeps. */
+  readonly #turn = () => {
+    if (this.#closed) return;
+    if (this.#pipeline.drain()) setImmediate(this.#turn);
+    else this.#consumer.sleep(this.#soon);
+  };
+
+  #pollRegistry(): void {
+    const version = this.#registry.version();
+    if (version === this.#registryVersion) return;
+    this.#registryVersion = version;
+    this.#pipeline.refreshKeys();
+  }
+
+  /** The I/O thread has put every session's end into the ring: finishes all and closes. */
+  async #drain(deadlineMs: number): Promise<void> {
+    const deadline = setTimeout(() => {
+      this.#log.error('sinks could not finish before the deadline');
+    }, deadlineMs);
+    await this.#pipeline.idle();
+    clearTimeout(deadline);
+    for (const sink of this.#sinks) await sink.close();
+    this.close();
+    this.#post({ t: 'drained' });
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#journal.close();
+    this.#registry.close();
+  }
+
+  #host(sink: number, sinks: number, options: SinkSideOptions): SinkHost {
+    const { map, memory } = options;
+    const share = Math.floor(map.poolBytes / sinks / 4096) * 4096;
+    const name = Object.keys(options.config.sinks)[sink]!;
+    return {
+      memory: new Uint8Array(memory.buffer),
+      log: this.#log.child({ sink: name }),
+      poolBase: map.poolBase + sink * share,
+      poolBytes: share,
+      journal: this.#journal,
+      delivered: (session, frames, bytes) =>
+        (session as LiveSession).row.delivered(sink, frames, bytes),
+      drain: () => this.#pipeline.drained(sink),
+      note: (session, text) => {
+        this.#log.warn({ session: session.id, sensor: session.sensor, sink: name }, text);
+        this.#post({ t: 'up', message: { t: 'note', sensor: session.sensor, text } });
+      },
+    };
+  }
+}
+
+/** The log line of an error that ends a thread. */
+export function fatal(log: Logger, error: unknown): void {
+  log.fatal({ error: error instanceof Error ? error.stack : messageOf(error) }, 'worker failed');
+}

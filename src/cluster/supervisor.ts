@@ -1,0 +1,161 @@
+import cluster, { type Worker } from 'node:cluster';
+import type { Socket } from 'node:net';
+import type { Logger } from 'pino';
+import { RESTART_DELAY_MAX_MS, RESTART_DELAY_MIN_MS, RESTART_HEALTHY_MS } from '../constants.js';
+import type { ToPrimary, ToWorker, WorkerStart } from './messages.js';
+
+/** How long a worker may take until it is ready. */
+const START_TIMEOUT_MS = 30_000;
+
+export interface SupervisorEvents {
+  message(index: number, message: ToPrimary): void;
+  /** A worker ended that should not have: its journal holds what was lost. Before a restart. */
+  died(index: number, connections: readonly number[]): Promise<void>;
+}
+
+interface Seat {
+  index: number;
+  worker: Worker | undefined;
+  ready: boolean;
+  connections: Set<number>;
+  startedAt: number;
+  delayMs: number;
+  restart: NodeJS.Timeout | undefined;
+}
+
+/** Starts the workers, restarts those that die, and deals connections out among them. */
+export class Supervisor {
+  readonly #starts: readonly WorkerStart[];
+  readonly #events: SupervisorEvents;
+  readonly #log: Logger;
+  readonly #seats: Seat[];
+  #stopping = false;
+  #onChange: (() => void) | undefined;
+
+  constructor(starts: readonly WorkerStart[], log: Logger, events: SupervisorEvents) {
+    this.#starts = starts;
+    this.#log = log;
+    this.#events = events;
+    this.#seats = starts.map(({ index }) => ({
+      index,
+      worker: undefined,
+      ready: false,
+      connections: new Set(),
+      startedAt: 0,
+      delayMs: RESTART_DELAY_MIN_MS,
+      restart: undefined,
+    }));
+    cluster.setupPrimary({ exec: new URL('./worker.js', import.meta.url).pathname, args: [] });
+  }
+
+  /** Resolves when every worker is ready. */
+  async start(): Promise<void> {
+    for (const seat of this.#seats) this.#fork(seat);
+    await this.#until(() => this.#seats.every((seat) => seat.ready), START_TIMEOUT_MS);
+  }
+
+  /** Hands a connection to the ready worker that has the fewest; false when there is none. */
+  deal(message: Extract<ToWorker, { t: 'socket' }>, socket: Socket): boolean {
+    let best: Seat | undefined;
+    for (const seat of this.#seats) {
+      if (!seat.ready) continue;
+      if (!best || seat.connections.size < best.connections.size) best = seat;
+    }
+    if (!best?.worker?.isConnected()) return false;
+    best.connections.add(message.connection);
+    best.worker.send(message, socket, { keepOpen: false });
+    return true;
+  }
+
+  send(index: number, message: ToWorker): void {
+    const { worker } = this.#seats[index]!;
+    if (worker?.isConnected()) worker.send(message);
+  }
+
+  connectionClosed(index: number, connection: number): void {
+    this.#seats[index]!.connections.delete(connection);
+  }
+
+  /** Has every worker finish; resolves when all have ended, or kills them at the deadline. */
+  async stop(deadlineMs: number): Promise<boolean> {
+    this.#stopping = true;
+    for (const seat of this.#seats) {
+      clearTimeout(seat.restart);
+      this.send(seat.index, { t: 'drain', deadlineMs });
+    }
+    const ended = () => this.#seats.every((seat) => !seat.worker);
+    const clean = await this.#until(ended, deadlineMs).then(
+      () => true,
+      () => false,
+    );
+    if (!clean) {
+      this.kill();
+      await this.#until(ended, START_TIMEOUT_MS);
+    }
+    return clean;
+  }
+
+  /** Ends every worker at once. */
+  kill(): void {
+    this.#stopping = true;
+    for (const { worker } of this.#seats) worker?.process.kill('SIGKILL');
+  }
+
+  #fork(seat: Seat): void {
+    const worker = cluster.fork();
+    seat.worker = worker;
+    seat.startedAt = Date.now();
+    worker.on('message', (message: ToPrimary) => {
+      if (message.t === 'ready') {
+        seat.ready = true;
+        this.#onChange?.();
+      } else {
+        this.#events.message(seat.index, message);
+      }
+    });
+    // A send to a worker that has just died.
+    worker.on('error', () => {});
+    worker.once('exit', (code, signal) => void this.#exited(seat, code, signal));
+    worker.send({ t: 'start', start: this.#starts[seat.index]! } satisfies ToWorker);
+  }
+
+  async #exited(seat: Seat, code: number, signal: string | null): Promise<void> {
+    const connections = [...seat.connections];
+    const pid = seat.worker?.process.pid;
+    seat.connections.clear();
+    seat.ready = false;
+    const clean = this.#stopping && code === 0;
+    if (!clean) {
+      const { index } = seat;
+      this.#log.error(
+        { worker: index, pid, code, signal, connections: connections.length },
+        'worker died',
+      );
+    }
+    await this.#events.died(seat.index, connections);
+    seat.worker = undefined;
+    this.#onChange?.();
+    if (this.#stopping) return;
+    const early = Date.now() - seat.startedAt < RESTART_HEALTHY_MS;
+    if (!early) seat.delayMs = RESTART_DELAY_MIN_MS;
+    seat.restart = setTimeout(() => this.#fork(seat), seat.delayMs);
+    this.#log.info({ worker: seat.index, delayMs: seat.delayMs }, 'worker restarts');
+    seat.delayMs = Math.min(seat.delayMs * 2, RESTART_DELAY_MAX_MS);
+  }
+
+  #until(done: () => boolean, timeoutMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#onChange = undefined;
+        reject(new Error(`workers took over ${timeoutMs} ms`));
+      }, timeoutMs);
+      this.#onChange = () => {
+        if (!done()) return;
+        clearTimeout(timer);
+        this.#onChange = undefined;
+        resolve();
+      };
+      this.#onChange();
+    });
+  }
+}

@@ -1,0 +1,232 @@
+import type { Socket } from 'node:net';
+import { MessageChannel, Worker } from 'node:worker_threads';
+import type { Logger } from 'pino';
+import { KEEPALIVE_DELAY_MS, REGISTRY_POLL_MS, SWEEP_MS } from '../constants.js';
+import { createLogger } from '../log/logger.js';
+import { RateLimitedLog } from '../log/rate.js';
+import { openRegistry } from '../registry/lmdb.js';
+import type { Registry } from '../registry/store.js';
+import { BuddyAllocator } from '../ring/buddy.js';
+import { CONTROL_BASE, CONTROL_TYPES, SCRATCH_PRODUCER } from '../ring/layout.js';
+import { RingProducer } from '../ring/producer.js';
+import { inlineWakes, PortWake, type Wake } from '../ring/wait.js';
+import type { Origin } from '../sources/connection.js';
+import { Intake } from '../sources/intake.js';
+import { TlsSource } from '../sources/tls.js';
+import { Admission } from '../verify/admission.js';
+import { createMemory, instantiate, loadModule } from '../wasm/loader.js';
+import { endName } from '../wire/reject.js';
+import type { ToIntake, ToPipeline, ToPrimary, ToWorker, WorkerStart } from './messages.js';
+import { assemblyBlockBytes, planMemory } from './plan.js';
+import { fatal, SinkSide, type SinkSideOptions } from './sink-side.js';
+
+/**
+ * One cluster worker: sockets and framing on this thread, verification and sinks on a thread of
+ * their own (pipelined) or on this one (inline). The primary accepts connections and hands them
+ * over, and is told what happened to them.
+ */
+class GatewayWorker {
+  readonly #start: WorkerStart;
+  readonly #log: Logger;
+  readonly #rejects: RateLimitedLog;
+  readonly #registry: Registry;
+  readonly #intake: Intake;
+  readonly #tls: (TlsSource | undefined)[];
+  readonly #timers: NodeJS.Timeout[];
+  #toPipeline: (message: ToPipeline) => void = () => {};
+  #registryVersion: number;
+
+  constructor(start: WorkerStart) {
+    this.#start = start;
+    const { config, index, workers, threads } = start;
+    this.#log = createLogger(config.log).child({ worker: index });
+    this.#rejects = new RateLimitedLog(this.#log);
+    this.#registry = openRegistry(config.dataDir, { readOnly: true });
+    this.#registryVersion = this.#registry.version();
+    const { limits } = config;
+    const map = planMemory(limits, workers);
+    const memory = createMemory(map);
+    const bytes = new Uint8Array(memory.buffer);
+    for (const type of config.admission.types) {
+      bytes[CONTROL_BASE + CONTROL_TYPES + (type >> 3)]! |= 1 << (type & 7);
+    }
+    const { module } = loadModule();
+    const options: SinkSideOptions = {
+      config,
+      index,
+      memory,
+      map,
+      module,
+      sharedSecret: start.sharedSecret,
+    };
+    const secret = start.sharedSecret;
+    const wake = threads === 'inline' ? this.#inline(options) : this.#pipelined(options);
+    const block = assemblyBlockBytes(limits.maxPayloadBytes);
+    this.#intake = new Intake(
+      {
+        memory,
+        map,
+        producer: new RingProducer(memory, map, wake),
+        bindings: instantiate(module, memory, SCRATCH_PRODUCER, map, limits.maxPayloadBytes),
+        blocks: new BuddyAllocator(map.arenaBase, map.assemblyBytes, 256, block),
+        admission: new Admission(
+          this.#registry,
+          secret === undefined ? undefined : Buffer.from(secret, 'base64'),
+        ),
+        idPrefix: `${Date.now().toString(36)}-${process.pid.toString(36)}`,
+        firstFrameTimeoutMs: limits.firstFrameTimeoutMs,
+        idleTimeoutMs: limits.idleTimeoutMs,
+        timestampSkewSeconds: config.admission.timestampSkewSeconds,
+      },
+      {
+        refused: (code, origin, detail, sensor) => this.#rejected(code, origin, detail, sensor),
+        rejected: (code, origin, detail, sensor) => this.#rejected(code, origin, detail, sensor),
+      },
+    );
+    this.#tls = start.sources.map(({ tls }) => tls && this.#tlsSource(tls));
+    this.#timers = [
+      setInterval(() => this.#intake.sweep(Date.now()), SWEEP_MS),
+      setInterval(() => this.#pollRegistry(), REGISTRY_POLL_MS),
+    ];
+  }
+
+  handle(message: ToWorker, socket?: Socket): void {
+    switch (message.t) {
+      case 'socket':
+        if (socket) this.#accept(socket, message);
+        else this.#send({ t: 'closed', connection: message.connection });
+        break;
+      case 'end':
+        this.#intake.end(message, message.code, message.detail);
+        break;
+      case 'folded':
+        this.#toPipeline(message);
+        break;
+      case 'drain':
+        void this.#intake.drain().then(() => this.#toPipeline(message));
+        break;
+      default:
+        break;
+    }
+  }
+
+  #accept(socket: Socket, message: Extract<ToWorker, { t: 'socket' }>): void {
+    const source = this.#start.sources[message.source]!;
+    const { connection, address } = message;
+    const origin: Origin = { connection, source: source.kind, address };
+    socket.once('close', () => this.#send({ t: 'closed', connection }));
+    if (source.kind !== 'unix') {
+      socket.setKeepAlive(true, KEEPALIVE_DELAY_MS);
+      socket.setNoDelay(true);
+    }
+    const tls = this.#tls[message.source];
+    if (tls) tls.take(socket, origin);
+    else this.#intake.accept(socket, origin);
+  }
+
+  #tlsSource(tls: NonNullable<WorkerStart['sources'][number]['tls']>): TlsSource {
+    return new TlsSource(tls, this.#start.config.limits.handshakeTimeoutMs, {
+      secure: (socket, origin) => this.#intake.accept(socket, origin),
+      failed: (code, origin, detail) => this.#rejected(code, origin, detail),
+    });
+  }
+
+  #inline(options: SinkSideOptions): Wake {
+    const wakes = inlineWakes();
+    // The other half of a message waits for the next turn, as it would between two threads.
+    const side = new SinkSide(options, wakes.consumer, this.#log, (message) =>
+      setImmediate(() => this.#fromSinkSide(message)),
+    );
+    this.#toPipeline = (message) => side.handle(message);
+    return wakes.producer;
+  }
+
+  #pipelined(options: SinkSideOptions): Wake {
+    const { port1, port2 } = new MessageChannel();
+    const thread = new Worker(new URL('./sink-thread.js', import.meta.url), {
+      workerData: { options, wakePort: port2 },
+      transferList: [port2],
+    });
+    thread.on('message', (message: ToIntake) => this.#fromSinkSide(message));
+    thread.on('error', (error) => {
+      fatal(this.#log, error);
+      process.exit(1);
+    });
+    this.#toPipeline = (message) => thread.postMessage(message);
+    return new PortWake(options.memory, 'producer', port1);
+  }
+
+  #fromSinkSide(message: ToIntake): void {
+    switch (message.t) {
+      case 'started':
+        this.#send({ t: 'ready' });
+        break;
+      case 'reject':
+        this.#intake.end(message, message.code, message.detail);
+        break;
+      case 'routed':
+        this.#intake.routed(message, message.sinks);
+        break;
+      case 'free':
+        this.#intake.free(message);
+        break;
+      case 'pressure':
+        this.#intake.pressure(message.sink, message.full);
+        break;
+      case 'up':
+        this.#send(message.message);
+        break;
+      case 'drained':
+        this.#close();
+        break;
+      default:
+        break;
+    }
+  }
+
+  /** Everything is on disk and counted: the process may end. */
+  #close(): void {
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#rejects.close();
+    this.#registry.close();
+    process.send?.({ t: 'drained' } satisfies ToPrimary, () => process.exit(0));
+  }
+
+  #rejected(code: number, origin: Origin, detail: string, sensor?: string): void {
+    const reason = endName(code);
+    const { source, address } = origin;
+    const named = sensor ? { sensor } : {};
+    this.#rejects.warn(reason, { source, address, ...named, detail }, 'rejected');
+    this.#send({ t: 'refused', reason });
+    if (sensor) {
+      this.#send({ t: 'rejected', sensor, reason, detail, address });
+    }
+  }
+
+  #pollRegistry(): void {
+    const version = this.#registry.version();
+    if (version === this.#registryVersion) return;
+    this.#registryVersion = version;
+    this.#intake.recheck();
+  }
+
+  #send(message: ToPrimary): void {
+    if (process.connected) process.send?.(message);
+  }
+}
+
+let worker: GatewayWorker | undefined;
+
+// A terminal's Ctrl-C and an init system's stop reach every process of the gateway: the primary
+// decides, and says so by IPC.
+process.on('SIGINT', () => {});
+process.on('SIGTERM', () => {});
+process.on('message', (message: ToWorker, socket?: Socket) => {
+  if (message.t === 'start') worker = new GatewayWorker(message.start);
+  else worker?.handle(message, socket);
+});
+// Without a primary nothing is counted and nobody restarts this: what is in the ring is finished.
+process.on('disconnect', () => {
+  worker?.handle({ t: 'drain', deadlineMs: 5_000 });
+  setTimeout(() => process.exit(1), 5_000);
+});

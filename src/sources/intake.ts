@@ -1,0 +1,489 @@
+import type { Duplex } from 'node:stream';
+import type { EndEvent, OpenEvent, SlotRef } from '../cluster/messages.js';
+import { Kind, type MemoryMap, ScanStatus } from '../ring/layout.js';
+import type { RingProducer } from '../ring/producer.js';
+import type { Admission } from '../verify/admission.js';
+import type { WasmInstance } from '../wasm/bindings.js';
+import {
+  HEADER_BYTES,
+  OFFSET_SIZE,
+  OFFSET_TYPE,
+  OFFSET_VERSION,
+  PROTOCOL_VERSION,
+} from '../wire/layout.js';
+import { End, Reject } from '../wire/reject.js';
+import { TYPE_EXTENDED } from '../wire/types.js';
+import { uuidOfHeader } from '../wire/uuid.js';
+import { AssemblyBudget, type BlockSource } from './assembly-budget.js';
+import { Connection, type Ending, type Origin, Pause } from './connection.js';
+import { describeHeader } from './describe.js';
+import { SessionSlots } from './slots.js';
+
+/** Bytes staged in the ring at once: a read is seldom larger. */
+const STAGE_BYTES_MAX = 256 * 1024;
+
+export interface IntakeOptions {
+  memory: WebAssembly.Memory;
+  map: MemoryMap;
+  producer: RingProducer;
+  bindings: WasmInstance;
+  blocks: BlockSource;
+  admission: Admission;
+  /** Begins the ids of this process's sessions. */
+  idPrefix: string;
+  firstFrameTimeoutMs: number;
+  /** 0: off. */
+  idleTimeoutMs: number;
+  /** 0: off. */
+  timestampSkewSeconds: number;
+}
+
+export interface IntakeEvents {
+  /** A connection ended before it had a session. `sensor`: the one that its header claimed. */
+  refused(code: number, origin: Origin, detail: string, sensor?: string): void;
+  /** A session ended with a reject that the I/O thread found. */
+  rejected(code: number, origin: Origin, detail: string, sensor: string): void;
+}
+
+/**
+ * The I/O thread's half of the data path: takes what sockets read, puts whole frames into the ring
+ * and pauses the sockets whenever something behind it is full. Never waits, never drops.
+ *
+ *   read ─▶ chunk ─┬─ whole frames ─▶ ring (one copy, scanned in place)
+ *                  ├─ cut header   ─▶ the connection's 62 bytes
+ *                  └─ cut frame    ─▶ a block of the assembly budget, described in place when whole
+ */
+export class Intake {
+  readonly #options: IntakeOptions;
+  readonly #events: IntakeEvents;
+  readonly #memory: Buffer;
+  readonly #slots: SessionSlots;
+  readonly #assembly: AssemblyBudget<Connection>;
+  readonly #connections = new Map<number, Connection>();
+  /** Connections that wait for ring space, longest first; and those for assembly memory. */
+  readonly #forRing = new Set<Connection>();
+  readonly #forAssembly = new Set<Connection>();
+  readonly #freeBlock = (address: number) => this.#options.blocks.free(address);
+  readonly #onSpace = () => this.#space();
+  #fullSinks = 0;
+  #nextId = 1;
+  #spaceAsked = false;
+  #drained: (() => void) | undefined;
+
+  constructor(options: IntakeOptions, events: IntakeEvents) {
+    this.#options = options;
+    this.#events = events;
+    this.#memory = Buffer.from(options.memory.buffer as ArrayBuffer);
+    this.#slots = new SessionSlots(options.memory, options.map);
+    this.#assembly = new AssemblyBudget(options.blocks);
+  }
+
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  /** Serves a connection that is ready to read; under TLS its handshake is done. */
+  accept(socket: Duplex, origin: Origin): void {
+    const ref = this.#slots.take();
+    if (!ref || this.#drained) {
+      if (ref) this.#slots.give(ref.slot);
+      if (!ref) this.#events.refused(Reject.CONNECTION_LIMIT, origin, 'no free session slot');
+      socket.on('error', ignore);
+      socket.destroy();
+      return;
+    }
+    const connection = new Connection(socket, origin, ref.slot, ref.generation, Date.now());
+    this.#connections.set(ref.slot, connection);
+    socket.on('data', (chunk: Buffer) => this.#receive(connection, chunk));
+    socket.on('end', () => this.#finish(connection, End.CLOSED, ''));
+    socket.on('error', (error: NodeJS.ErrnoException) =>
+      this.#finish(connection, End.RESET, error.code ?? error.message),
+    );
+    socket.on('close', () => this.#finish(connection, End.CLOSED, ''));
+    socket.resume();
+  }
+
+  /** Ends the session in a slot, unless the slot serves another one by now. */
+  end(ref: SlotRef, code: number, detail: string): void {
+    const connection = this.#connections.get(ref.slot);
+    if (connection?.generation === ref.generation) this.#finish(connection, code, detail);
+  }
+
+  /** The sinks of a session are known. */
+  routed(ref: SlotRef, sinks: number): void {
+    const connection = this.#connections.get(ref.slot);
+    if (connection?.generation !== ref.generation) return;
+    connection.sinks = sinks;
+    this.#settle(connection);
+  }
+
+  /** A session's last word was taken and counted: its slot may serve again. */
+  free(ref: SlotRef): void {
+    this.#slots.give(ref.slot);
+  }
+
+  /** A sink is full, or takes again: those who feed it pause, or go on. */
+  pressure(sink: number, full: boolean): void {
+    const bit = 1 << sink;
+    this.#fullSinks = full ? this.#fullSinks | bit : this.#fullSinks & ~bit;
+    for (const connection of this.#connections.values()) this.#settle(connection);
+  }
+
+  /** Ends the sessions that the registry, as it is now, would not admit. */
+  recheck(): void {
+    for (const connection of this.#connections.values()) {
+      if (!connection.identity || connection.ending) continue;
+      const { sensor } = connection.identity;
+      let code = this.#options.admission.refusal(sensor, connection.origin.address);
+      if (code === Reject.UNKNOWN_SENSOR) code = Reject.SENSOR_REMOVED;
+      if (code !== undefined) {
+        this.#finish(connection, code, 'the registry changed while the session was open');
+      }
+    }
+  }
+
+  /** Applies the time limits; called every `SWEEP_MS`. */
+  sweep(now: number): void {
+    const { firstFrameTimeoutMs, idleTimeoutMs } = this.#options;
+    for (const connection of this.#connections.values()) {
+      if (connection.ending || connection.paused !== Pause.NONE) continue;
+      const quiet = now - connection.quietSince;
+      if (!connection.hasFrame) {
+        if (quiet > firstFrameTimeoutMs) {
+          const detail = `no whole frame within ${firstFrameTimeoutMs} ms`;
+          this.#finish(connection, Reject.FIRST_FRAME_TIMEOUT, detail);
+        }
+      } else if (idleTimeoutMs > 0 && quiet > idleTimeoutMs) {
+        const detail = `no whole frame for ${idleTimeoutMs} ms`;
+        this.#finish(connection, Reject.IDLE_TIMEOUT, detail);
+      }
+    }
+    if (this.#forAssembly.size > 0) this.#relieveAssembly(now);
+    else this.#options.producer.reclaim();
+  }
+
+  /** Stops reading and puts the end of every session into the ring; resolves when all are in. */
+  drain(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#drained = resolve;
+      for (const connection of this.#connections.values()) {
+        this.#finish(connection, End.DRAINED, 'the gateway is stopping');
+      }
+      this.#checkDrained();
+    });
+  }
+
+  #receive(connection: Connection, chunk: Buffer): void {
+    if (connection.ending) return;
+    connection.chunk = chunk;
+    connection.offset = 0;
+    this.#pump(connection);
+  }
+
+  /**
+   * Ends a connection once. What was read before is still delivered, unless the end is a reject:
+   * then only the frames before the place that was wrong are.
+   */
+  #finish(connection: Connection, code: number, detail: string, atHeader = false): void {
+    if (connection.ending) return;
+    const ending: Ending = { code, detail, atHeader };
+    connection.ending = ending;
+    if (code >= Reject.BAD_VERSION) {
+      connection.chunk = undefined;
+      connection.headFill = atHeader ? 0 : connection.headFill;
+      const { identity, origin } = connection;
+      if (identity) this.#events.rejected(code, origin, detail, identity.sensor);
+      else if (!atHeader) this.#events.refused(code, origin, detail);
+    }
+    // After the peer's own end the stream closes by itself, with a close_notify under TLS.
+    if (code !== End.CLOSED) connection.socket.destroy();
+    this.#pump(connection);
+  }
+
+  /** Moves a connection on as far as it goes: until it has nothing more, or waits for something. */
+  #pump(connection: Connection): void {
+    this.#forRing.delete(connection);
+    this.#forAssembly.delete(connection);
+    connection.paused &= Pause.SINK;
+    while (!connection.done) {
+      const { assembly, chunk } = connection;
+      if (assembly && assembly.fill === assembly.size) {
+        if (!this.#describeAssembled(connection)) break;
+      } else if (connection.headFill === HEADER_BYTES) {
+        if (!this.#stage(connection, connection.head, 0, HEADER_BYTES)) break;
+      } else if (chunk === undefined) {
+        if (!connection.ending || !this.#pushEnd(connection)) break;
+      } else if (connection.offset === chunk.length) {
+        connection.chunk = undefined;
+      } else if (assembly) {
+        this.#fillAssembly(connection, chunk);
+      } else if (!this.#takeFromChunk(connection, chunk)) {
+        break;
+      }
+    }
+    this.#options.producer.wake();
+    this.#settle(connection);
+  }
+
+  /** Header bytes into `head`, or frames into the ring; false when it has to wait or has ended. */
+  #takeFromChunk(connection: Connection, chunk: Buffer): boolean {
+    const { offset } = connection;
+    const remaining = chunk.length - offset;
+    if (connection.headFill > 0 || remaining < HEADER_BYTES) {
+      const count = Math.min(HEADER_BYTES - connection.headFill, remaining);
+      chunk.copy(connection.head, connection.headFill, offset, offset + count);
+      connection.headFill += count;
+      connection.offset += count;
+      if (connection.head[OFFSET_VERSION] === PROTOCOL_VERSION) return true;
+      this.#rejectStart(connection);
+      return false;
+    }
+    // A frame larger than what is left goes to its own block: only its header is staged.
+    const frame = HEADER_BYTES + chunk.readUInt32LE(offset + OFFSET_SIZE);
+    const count = frame > remaining ? HEADER_BYTES : Math.min(remaining, STAGE_BYTES_MAX);
+    return this.#stage(connection, chunk, offset, count);
+  }
+
+  /** Copies bytes into the ring, scans them there and publishes the whole frames among them. */
+  #stage(connection: Connection, bytes: Buffer, offset: number, count: number): boolean {
+    const { producer, bindings, timestampSkewSeconds } = this.#options;
+    const address = producer.reserve(count);
+    if (address === 0) return this.#waitFor(connection, Pause.RING);
+    this.#memory.set(bytes.subarray(offset, offset + count), address);
+    const now = Date.now();
+    const status = bindings.scan(
+      address,
+      count,
+      connection.slot,
+      producer.head,
+      producer.room(),
+      producer.releaseBase,
+      Math.floor(now / 1000),
+      timestampSkewSeconds,
+    );
+    const { count: frames, consumed, need } = bindings;
+    const header = this.#memory.subarray(address + consumed, address + consumed + HEADER_BYTES);
+    if (frames > 0) this.#sawFrame(connection, now);
+    producer.publish(frames, consumed);
+    this.#consume(connection, bytes, consumed);
+    switch (status) {
+      case ScanStatus.DONE:
+        return true;
+      case ScanStatus.ROOM:
+        return this.#waitFor(connection, Pause.RING);
+      case ScanStatus.PARTIAL_HEADER: {
+        const left = count - consumed;
+        bytes.copy(connection.head, 0, offset + consumed, offset + count);
+        connection.headFill = left;
+        this.#consume(connection, bytes, left);
+        return true;
+      }
+      case ScanStatus.PARTIAL_FRAME:
+        return this.#beginAssembly(connection, bytes, need, now);
+      case ScanStatus.NEW_SESSION:
+        return this.#admit(connection, header);
+      default:
+        return this.#rejectHeader(connection, status, header);
+    }
+  }
+
+  /** `bytes` is the connection's `head` or its chunk: moves past what was taken of it. */
+  #consume(connection: Connection, bytes: Buffer, count: number): void {
+    if (bytes !== connection.head) connection.offset += count;
+    else if (count > 0) connection.headFill = 0;
+  }
+
+  /** A frame's header is valid and its payload not all there: it gets a block of its own. */
+  #beginAssembly(connection: Connection, bytes: Buffer, need: number, now: number): boolean {
+    if (connection.ending && this.#dropCutFrame(connection, need)) return true;
+    let assembly = this.#assembly.begin(connection, need, now);
+    if (!assembly) {
+      this.#options.producer.reclaim();
+      assembly = this.#assembly.begin(connection, need, now);
+    }
+    if (!assembly) return this.#waitFor(connection, Pause.ASSEMBLY);
+    connection.assembly = assembly;
+    if (bytes === connection.head) {
+      this.#memory.set(connection.head, assembly.address);
+      assembly.fill = HEADER_BYTES;
+      connection.headFill = 0;
+    }
+    return true;
+  }
+
+  /** The connection has ended and its last frame is not all there: no memory is needed for it. */
+  #dropCutFrame(connection: Connection, need: number): boolean {
+    const { chunk, offset, headFill } = connection;
+    const left = headFill + (chunk ? chunk.length - offset : 0);
+    if (left >= need) return false;
+    connection.cutBytes = left;
+    connection.headFill = 0;
+    connection.chunk = undefined;
+    return true;
+  }
+
+  #fillAssembly(connection: Connection, chunk: Buffer): void {
+    const assembly = connection.assembly!;
+    const { offset } = connection;
+    const count = Math.min(assembly.size - assembly.fill, chunk.length - offset);
+    this.#memory.set(chunk.subarray(offset, offset + count), assembly.address + assembly.fill);
+    assembly.fill += count;
+    connection.offset += count;
+  }
+
+  /** Publishes a frame where it was assembled; its block is freed when the ring has released it. */
+  #describeAssembled(connection: Connection): boolean {
+    const { producer } = this.#options;
+    const { slot, generation } = connection;
+    const assembly = connection.assembly!;
+    const { address, size } = assembly;
+    const payload = size - HEADER_BYTES;
+    const type = this.#memory[address + OFFSET_TYPE]!;
+    if (!producer.pushFrame(address, payload, slot, generation, type)) {
+      return this.#waitFor(connection, Pause.RING);
+    }
+    producer.afterRelease((producer.head - 1) >>> 0, this.#freeBlock, address);
+    this.#slots.count(slot, payload);
+    this.#assembly.finish(assembly);
+    connection.assembly = undefined;
+    this.#sawFrame(connection, Date.now());
+    return true;
+  }
+
+  /**
+   * The first header: decides on the sensor, and fixes the session's identity.
+   * @param header in the ring, beyond what is published: gone with the next reservation
+   */
+  #admit(connection: Connection, header: Buffer): boolean {
+    const { admission, producer, idPrefix } = this.#options;
+    const { origin, slot, generation, openedAt } = connection;
+    const copy = Buffer.from(header);
+    const sensor = uuidOfHeader(copy);
+    const type = copy[OFFSET_TYPE]!;
+    const refusal =
+      admission.refusal(sensor, origin.address) ??
+      (type === TYPE_EXTENDED ? Reject.META_MISSING : undefined);
+    if (refusal !== undefined) {
+      this.#events.refused(refusal, origin, '', sensor);
+      this.#finish(connection, refusal, '', true);
+      return false;
+    }
+    const id = `${idPrefix}-${this.#nextId}`;
+    const { address, source } = origin;
+    const event: OpenEvent = { id, sensor, type, address, source, openedAt };
+    if (!producer.pushEvent(Kind.OPEN, slot, generation, 0, Buffer.from(JSON.stringify(event)))) {
+      return this.#waitFor(connection, Pause.RING);
+    }
+    this.#slots.fix(slot, copy);
+    this.#nextId += 1;
+    connection.identity = { sensor, type, id };
+    return true;
+  }
+
+  #rejectHeader(connection: Connection, code: number, header: Buffer): boolean {
+    const detail = describeHeader(code, header);
+    if (!connection.identity) this.#events.refused(code, connection.origin, detail);
+    this.#finish(connection, code, detail, true);
+    return false;
+  }
+
+  /** A header of which less than 62 bytes came can be no D4: nothing more is waited for. */
+  #rejectStart(connection: Connection): void {
+    const detail = describeHeader(
+      Reject.BAD_VERSION,
+      connection.head.subarray(0, connection.headFill),
+    );
+    if (!connection.identity) {
+      this.#events.refused(Reject.BAD_VERSION, connection.origin, detail);
+    }
+    this.#finish(connection, Reject.BAD_VERSION, detail, true);
+  }
+
+  /** The connection's last word. Slots without a session are free at once. */
+  #pushEnd(connection: Connection): boolean {
+    const { slot, generation, ending, identity } = connection;
+    const { code, detail, atHeader } = ending!;
+    const truncatedBytes = connection.partialBytes;
+    if (identity) {
+      const event: EndEvent = { detail, truncatedBytes, atHeader };
+      const text = Buffer.from(JSON.stringify(event));
+      if (!this.#options.producer.pushEvent(Kind.END, slot, generation, code, text)) {
+        return this.#waitFor(connection, Pause.RING);
+      }
+    }
+    connection.done = true;
+    if (connection.assembly) this.#assembly.abandon(connection.assembly);
+    connection.assembly = undefined;
+    this.#connections.delete(slot);
+    if (!identity) {
+      this.#slots.give(slot);
+      const cut = truncatedBytes > 0 && code < Reject.BAD_VERSION;
+      if (cut) this.#events.refused(End.TRUNCATED, connection.origin, `${truncatedBytes} bytes`);
+    }
+    this.#checkDrained();
+    return true;
+  }
+
+  #sawFrame(connection: Connection, now: number): void {
+    connection.hasFrame = true;
+    connection.quietSince = now;
+  }
+
+  /** Always false: the caller stops, and `#pump` is called again when there may be room. */
+  #waitFor(connection: Connection, reason: number): false {
+    connection.paused |= reason;
+    (reason === Pause.RING ? this.#forRing : this.#forAssembly).add(connection);
+    this.#askForSpace();
+    return false;
+  }
+
+  /** The ring has released something: those who wait go on, in the order in which they came. */
+  #space(): void {
+    this.#spaceAsked = false;
+    this.#options.producer.reclaim();
+    for (const waiting of [this.#forRing, this.#forAssembly]) {
+      for (const connection of [...waiting]) {
+        if (this.#spaceAsked && waiting === this.#forRing) break;
+        this.#pump(connection);
+      }
+    }
+    if (this.#forRing.size + this.#forAssembly.size > 0) this.#askForSpace();
+  }
+
+  #askForSpace(): void {
+    this.#spaceAsked = true;
+    this.#options.producer.onSpace(this.#onSpace);
+  }
+
+  /** Others wait for assembly memory: frames that fell behind are given up. */
+  #relieveAssembly(now: number): void {
+    for (const connection of this.#assembly.stalled(now)) {
+      const { fill, size } = connection.assembly!;
+      const detail = `frame stalled at ${fill} of ${size} bytes while others waited for memory`;
+      this.#finish(connection, Reject.ASSEMBLY_BUDGET, detail);
+    }
+    this.#space();
+  }
+
+  /** Reads on, or pauses, as what is behind the connection demands. */
+  #settle(connection: Connection): void {
+    if (connection.ending) return;
+    const { sinks, identity } = connection;
+    const blocked = identity && (sinks === undefined ? this.#fullSinks : sinks & this.#fullSinks);
+    if (blocked) connection.paused |= Pause.SINK;
+    else connection.paused &= ~Pause.SINK;
+    const { socket } = connection;
+    if (connection.paused !== Pause.NONE) {
+      socket.pause();
+    } else if (socket.isPaused()) {
+      connection.quietSince = Date.now();
+      socket.resume();
+    }
+  }
+
+  #checkDrained(): void {
+    if (this.#connections.size === 0) this.#drained?.();
+  }
+}
+
+function ignore(): void {}

@@ -1,0 +1,52 @@
+import { Reject, type RejectCode } from '../wire/reject.js';
+
+/** What admission needs of the registry; `registry/store.ts` offers more. */
+export interface SensorLookup {
+  sensor(uuid: string): SensorKeys | undefined;
+  addressBlocked(address: string): boolean;
+}
+
+export interface SensorKeys {
+  state: 'pending' | 'approved';
+  blocked: boolean;
+  key: Buffer;
+  /** The key before the last rotation, good until `validUntil` (ms since the epoch). */
+  previousKey?: { key: Buffer; validUntil: number } | undefined;
+}
+
+/** The keys that a sensor's frames may be signed with now. */
+export interface AcceptedKeys {
+  current: Buffer;
+  previous?: { key: Buffer; validUntil: number } | undefined;
+}
+
+/** Decides which sensors may send, and which keys their frames are held against. */
+export class Admission {
+  readonly #sensors: SensorLookup;
+  readonly #sharedSecret: Buffer | undefined;
+
+  /** @param sharedSecret with it, sensors that the registry does not know are taken too */
+  constructor(sensors: SensorLookup, sharedSecret?: Buffer) {
+    this.#sensors = sensors;
+    this.#sharedSecret = sharedSecret;
+  }
+
+  /** Why this sensor may not send from this address; undefined when it may. */
+  refusal(sensor: string, address: string): RejectCode | undefined {
+    if (this.#sensors.addressBlocked(address)) return Reject.ADDRESS_BLOCKED;
+    const record = this.#sensors.sensor(sensor);
+    if (!record) return this.#sharedSecret ? undefined : Reject.UNKNOWN_SENSOR;
+    if (record.blocked) return Reject.SENSOR_BLOCKED;
+    if (record.state === 'pending') return Reject.SENSOR_PENDING;
+    return undefined;
+  }
+
+  /** Undefined where no key is known: nothing of that sensor can be verified. */
+  keys(sensor: string): AcceptedKeys | undefined {
+    const record = this.#sensors.sensor(sensor);
+    if (record && record.key.length > 0) {
+      return { current: record.key, previous: record.previousKey };
+    }
+    return this.#sharedSecret ? { current: this.#sharedSecret } : undefined;
+  }
+}
