@@ -28,8 +28,9 @@ export function setKey(slot: u32, key: usize, keyBytes: u32): void {
   const midstates = keyBase + <usize>slot * KEY_BYTES;
   padKey(block, INNER_PAD, midstates + KEY_INNER);
   padKey(block, INNER_PAD ^ OUTER_PAD, midstates + KEY_OUTER);
-  // Nothing of the key itself stays: not the block, nor the end of a long key that was padded here.
+  // Nothing of the key itself stays: not its block, nor a long key's padded end and its hash.
   memory.fill(stage, 0, STAGE_BYTES);
+  memory.fill(scratch + SCRATCH_STATE, 0, HMAC_BYTES);
 }
 
 function padKey(block: usize, pad: u64, midstate: usize): void {
