@@ -1,0 +1,48 @@
+import type { Command } from 'commander';
+
+/** One command of the program; its module is read only when it runs. */
+export interface CommandEntry {
+  name: string;
+  /** One line for `d4gw --help`. */
+  summary: string;
+  load(): Promise<Command>;
+}
+
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: 'serve',
+    summary: 'run the gateway',
+    load: async () => (await import('./serve.js')).serveCommand(),
+  },
+  {
+    name: 'sensor',
+    summary: 'add, list, approve, block and remove sensors',
+    load: async () => (await import('./sensor.js')).sensorCommand(),
+  },
+  {
+    name: 'client',
+    summary: 'send standard input as D4 frames: a native sensor',
+    load: async () => (await import('./client.js')).clientCommand(),
+  },
+  {
+    name: 'decode',
+    summary: 'read D4 frames: their headers, or their payload',
+    load: async () => (await import('./decode.js')).decodeCommand(),
+  },
+  {
+    name: 'ledger',
+    summary: 'show what was received, delivered, rejected and lost',
+    load: async () => (await import('./ledger.js')).ledgerCommand(),
+  },
+  {
+    name: 'check-config',
+    summary: 'validate a configuration and print it with its defaults',
+    load: async () => (await import('./check-config.js')).checkConfigCommand(),
+  },
+];
+
+export const HELP_FOOTER = `
+d4gw COMMAND --help documents each command.
+
+Exit codes: 0 done, 1 it failed or found something wrong, 2 usage or configuration.
+Environment: D4GW_DEBUG=1 prints the stack of an unexpected error.`;

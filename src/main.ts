@@ -1,0 +1,18 @@
+#!/usr/bin/env node
+import { report, runProgram } from './cli/program.js';
+
+function fail(error: unknown): void {
+  const code = report(error);
+  // Whatever is still open must not keep a program that has failed.
+  if (code !== 0) process.exit(code);
+}
+
+// The reader of our output went away (`d4gw decode | head`): nothing is left to do.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  fail(error);
+});
+process.on('uncaughtException', fail);
+process.on('unhandledRejection', fail);
+
+await runProgram(process.argv.slice(2)).catch(fail);
