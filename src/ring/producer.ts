@@ -219,8 +219,9 @@ export class RingProducer {
 
   /**
    * Calls back once, later, when the consumer has released anything since the ring was last found
-   * full (by `reserve`, `pushFrame`, `pushEvent`, or a `room` of 0) or since the last such call. For
-   * one owner: until then only the same callback may be passed again, which changes nothing.
+   * full (by `reserve`, `pushFrame`, `pushEvent`, or a `room` of 0) or since the last such call;
+   * `reclaim` has run then, so it serves an owner who waits for an arena block too. For one owner:
+   * until then only the same callback may be passed again, which changes nothing.
    * To wait until all is released, ask `unreleased()` in the callback and wait again.
    */
   onSpace(callback: () => void): void {
@@ -233,6 +234,7 @@ export class RingProducer {
       () => {
         this.#onSpace = undefined;
         this.#tailWhenFull = Atomics.load(this.#control, WORD_TAIL);
+        this.reclaim();
         callback();
       },
     );
