@@ -20,7 +20,7 @@ import { descriptorAt, isPending, settle } from './verify';
 import { equal32 } from './hmac';
 
 const LANES: u32 = 4;
-/** One step costs about as much as 1.6 blocks hashed alone, so a lone lane goes on alone. */
+/** One step costs as much as two blocks hashed alone (measured), so a lone lane goes on alone. */
 const LANES_MIN: u32 = 2;
 
 // A lane's record.
