@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { RingConsumer } from '../../src/ring/consumer.js';
 import { FrameStatus, Kind, type MemoryMap, Place } from '../../src/ring/layout.js';
@@ -296,6 +297,71 @@ describe('the ring on one thread', () => {
       assert.notEqual(producer.reserve(512), 0, `at ${position}`);
       producer.publish(0, 0);
       assert.equal(producer.usedBytes(), 0);
+    }
+  });
+
+  it('passes 2^32 at the very end of a frame and of a text', () => {
+    const run = new Run({ sequence: 2 ** 32 - 1, position: 2 ** 32 - 1024 }, 1);
+    run.chunk([512], 0, 1);
+    run.release(1);
+    run.chunk([512], 0, 1);
+    run.compare();
+    const other = new Run({ sequence: 2 ** 32 - 1, position: 2 ** 32 - 100 }, 1);
+    other.event(Kind.OPEN, 0, 100);
+    other.compare();
+    other.release(1);
+    other.compare();
+  });
+
+  it('is lawful for either end between any two stores of the other', (t) => {
+    const seed = runSeed();
+    t.diagnostic(`seed ${seed} (D4GW_SEED)`);
+    const run = new Run({ sequence: 2 ** 32 - 20, position: 2 ** 32 - 2000 }, seed);
+    let looks = 0;
+    let look = () => {};
+    const store = Atomics.store as (...args: unknown[]) => unknown;
+    const patched = t.mock.method(Atomics, 'store', (...args: unknown[]) => {
+      const stored = store(...args);
+      looks += 1;
+      look();
+      return stored;
+    });
+    for (let round = 0; round < 500; round += 1) {
+      look = () => run.consumer.invariants();
+      if (run.random(4) === 0) run.arena(1);
+      else run.chunk([62 + run.random(100)], run.random(62), 1);
+      look = () => run.producer.invariants();
+      if (run.random(3) === 0) run.release(run.random(run.model.live.length + 1));
+    }
+    patched.mock.restore();
+    assert.ok(looks > 500);
+  });
+
+  it('calls a full producer back for a release, and for nothing else', async () => {
+    const text = new Uint8Array(512);
+    // Of 1024 bytes and 8 descriptors: with 200 bytes each the bytes run out first, else the others.
+    const cases: [name: string, size: number, isFull: (run: Run) => boolean][] = [
+      ['reserve', 200, ({ producer }) => producer.reserve(512) === 0],
+      ['pushEvent', 200, ({ producer }) => !producer.pushEvent(Kind.END, 0, 0, 1, text)],
+      ['room', 10, ({ producer }) => producer.room() === 0],
+      ['pushFrame', 10, ({ producer }) => !producer.pushFrame(4096, 0, 0, 0, 1)],
+    ];
+    for (const [name, size, isFull] of cases) {
+      const run = new Run({ sequence: 0, position: 0 }, 1);
+      for (let index = 0; index < 5; index += 1) run.event(Kind.OPEN, 0, size);
+      // Something was released before it was found full: that is no news.
+      run.release(1);
+      for (let index = 0; index < 9; index += 1) run.event(Kind.OPEN, 0, size);
+      assert.ok(isFull(run), name);
+      let calls = 0;
+      run.producer.onSpace(() => {
+        calls += 1;
+      });
+      for (let index = 0; index < 3; index += 1) await turn();
+      assert.equal(calls, 0, name);
+      run.release(1);
+      for (let index = 0; index < 3; index += 1) await turn();
+      assert.equal(calls, 1, name);
     }
   });
 

@@ -36,7 +36,7 @@ async function messagesUntilClosed(port: MessagePort, close: () => void): Promis
   return count;
 }
 
-describe('PortWake', () => {
+describe('PortWake', { timeout: 20_000 }, () => {
   it('wakes a sleeper once, from the event loop, and either end', async () => {
     const { producer, consumer, close } = ends();
     for (const [sleeper, waker] of [
@@ -78,6 +78,19 @@ describe('PortWake', () => {
       );
       returned = true;
     });
+    close();
+  });
+
+  it('misses nothing that comes right after it looked', async () => {
+    const { producer, consumer, close } = ends();
+    let looks = 0;
+    // On each look but the third: nothing there yet, and the other end moves just after it.
+    const ready = () => {
+      looks += 1;
+      if (looks < 3) producer.wake();
+      return looks === 3;
+    };
+    await new Promise<void>((resolve) => consumer.sleep(ready, resolve));
     close();
   });
 
@@ -147,7 +160,7 @@ describe('PortWake', () => {
   });
 });
 
-describe('inlineWakes', () => {
+describe('inlineWakes', { timeout: 20_000 }, () => {
   const text = new Uint8Array([1, 2, 3]);
 
   function inlineRing(drain: (consumer: RingConsumer) => void) {
