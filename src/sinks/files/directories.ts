@@ -1,0 +1,94 @@
+import { constants } from 'node:fs';
+import { access, type FileHandle, mkdir, open, stat } from 'node:fs/promises';
+import { constants as osConstants } from 'node:os';
+import { dirname } from 'node:path';
+
+/** Whether something stands at `path`. */
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.F_OK);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return false;
+    throw error;
+  }
+}
+
+export function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && (error as NodeJS.ErrnoException).code === code;
+}
+
+/** Puts a directory's entries on the disk. */
+export async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * The sink's directory and those below. One that was removed is made again. One that was moved
+ * away is waited for: what was stored in it is not gone, and its files are still being written.
+ */
+export class Directories {
+  readonly #root: string;
+  readonly #sync: boolean;
+  #handle: FileHandle | undefined;
+
+  /** @param sync whether a new directory is put on the disk */
+  constructor(root: string, sync: boolean) {
+    this.#root = root;
+    this.#sync = sync;
+  }
+
+  /** Makes `path`, at or below the root, with all above it. */
+  async make(path: string): Promise<void> {
+    await this.assertNotMoved();
+    const first = await mkdir(path, { recursive: true });
+    if (this.#sync && first !== undefined) {
+      for (let above = dirname(path); above.length >= dirname(first).length; ) {
+        await syncDirectory(above);
+        if (above === dirname(above)) break;
+        above = dirname(above);
+      }
+    }
+    await this.watch();
+  }
+
+  /** Holds on to the root, once it is there, so that its removal can be told from its moving. */
+  async watch(): Promise<void> {
+    if (this.#handle !== undefined) return;
+    const flags = constants.O_RDONLY | constants.O_DIRECTORY;
+    try {
+      this.#handle = await open(this.#root, flags);
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT')) throw error;
+    }
+  }
+
+  /** Rejects with an ENOENT of its own when the root was moved away. */
+  async assertNotMoved(): Promise<void> {
+    const held = await this.#handle?.stat();
+    if (held === undefined) return;
+    const found = await stat(this.#root).catch((error: unknown) => {
+      if (hasCode(error, 'ENOENT')) return undefined;
+      throw error;
+    });
+    if (found?.ino === held.ino && found.dev === held.dev) return;
+    if (found === undefined && held.nlink > 0) {
+      const error: NodeJS.ErrnoException = new Error(
+        `the directory ${this.#root} was moved away; move it back, or restart the gateway`,
+      );
+      throw Object.assign(error, { code: 'ENOENT', errno: -osConstants.errno.ENOENT });
+    }
+    await this.close();
+  }
+
+  async close(): Promise<void> {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    await handle?.close();
+  }
+}

@@ -1,0 +1,161 @@
+import { mkdir, open, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { GatewayError, messageOf } from '../../errors.js';
+import type { Sink, SinkHost, SinkSession, SinkStream } from '../sink.js';
+import { type Clock, SYSTEM_CLOCK } from './clock.js';
+import type { FilesContext, FilesSinkOptions, FilesStats } from './context.js';
+import { Directories } from './directories.js';
+import { FdCache } from './fd-cache.js';
+import { Limiter } from './limiter.js';
+import { Outage } from './outage.js';
+import type { PartFile } from './part-file.js';
+import { BlockPool } from './pool.js';
+import { FileStream } from './stream.js';
+import { Sweep } from './sweep.js';
+
+/** How long `close` waits for the file system unless it is told. */
+export const CLOSE_DEADLINE_MS = 8000;
+/** Compressions under way at once: libuv's pool has four threads, which write too. */
+const COMPRESSIONS_MAX = 4;
+
+/** Stores each session's stream in files that stand alone (README.md, "Files"). */
+export class FilesSink implements Sink {
+  readonly kind = 'files';
+  readonly name: string;
+  readonly #context: FilesContext;
+  readonly #sweep: Sweep;
+  readonly #streams = new Set<FileStream>();
+  /** The data path was asked for no more, and waits for `host.drain()`. */
+  #isPaused = false;
+  #closing: Promise<void> | undefined;
+
+  constructor(
+    name: string,
+    options: FilesSinkOptions,
+    host: SinkHost,
+    clock: Clock = SYSTEM_CLOCK,
+    openFiles?: number,
+  ) {
+    this.name = name;
+    const sweep = new Sweep(clock);
+    this.#sweep = sweep;
+    this.#context = {
+      name,
+      options,
+      host,
+      clock,
+      pool: new BlockPool(host.memory, host.poolBase, host.poolBytes),
+      outage: new Outage(host.log, clock, () => this.#drainIfReady()),
+      fds: new FdCache(openFiles),
+      directories: new Directories(options.dir, options.fsync === 'always'),
+      compressing: new Limiter(COMPRESSIONS_MAX),
+      splitting: new Limiter(1),
+      stats: { filesFinished: 0, bytesWritten: 0, rawStreams: 0, filesVanished: 0 },
+      unflushed: sweep.list<FileStream>(options.flushMs, (stream) => stream.flush()),
+      aging: sweep.list<FileStream>(options.rotateSeconds * 1000, (stream) => stream.age()),
+      unsynced: sweep.list<PartFile>(options.fsyncIntervalMs, (file) => file.requestSync()),
+      accepts: () => this.#accepts(),
+      freed: () => this.#drainIfReady(),
+    };
+  }
+
+  get stats(): Readonly<FilesStats> {
+    return this.#context.stats;
+  }
+
+  /** Memory in use: of the pool, and of the heap beyond it. */
+  get memory(): { usedBytes: number; overflowBytes: number } {
+    const { usedBytes, overflowBytes } = this.#context.pool;
+    return { usedBytes, overflowBytes };
+  }
+
+  get openFiles(): number {
+    return this.#context.fds.size;
+  }
+
+  open(session: SinkSession): SinkStream {
+    const stream = new FileStream(this.#context, session, (ended) => this.#streams.delete(ended));
+    this.#streams.add(stream);
+    return stream;
+  }
+
+  /**
+   * Ends all streams and resolves when all is delivered, or at the deadline: what the file system
+   * has not taken by then stays undelivered, and the files concerned stay `.part`. Every `end()`
+   * resolves then.
+   */
+  close(deadlineMs = CLOSE_DEADLINE_MS): Promise<void> {
+    this.#closing ??= this.#close(deadlineMs);
+    return this.#closing;
+  }
+
+  async #close(deadlineMs: number): Promise<void> {
+    const { clock, outage, fds, directories } = this.#context;
+    const ends = Promise.all([...this.#streams].map((stream) => stream.end()));
+    let cancel = () => {};
+    const deadline = new Promise<'late'>((resolve) => {
+      cancel = clock.after(deadlineMs, () => resolve('late'));
+    });
+    const isLate = (await Promise.race([ends, deadline])) === 'late';
+    cancel();
+    this.#sweep.stop();
+    if (isLate) {
+      this.#logUndelivered();
+      outage.giveUp();
+      for (const stream of this.#streams) stream.giveUp();
+      await ends;
+      return; // operations may still be under way: their files stay open
+    }
+    await fds.closeAll();
+    await directories.close();
+  }
+
+  #logUndelivered(): void {
+    let frames = 0;
+    let bytes = 0;
+    for (const stream of this.#streams) {
+      frames += stream.undelivered.frames;
+      bytes += stream.undelivered.bytes;
+    }
+    const sessions = this.#streams.size;
+    this.#context.host.log.error(
+      { sessions, frames, bytes },
+      'the files sink was closed before the file system took all; .part files remain',
+    );
+  }
+
+  #accepts(): boolean {
+    const { outage, pool, unflushed } = this.#context;
+    if (this.#isPaused) return false;
+    if (!outage.active && !pool.isHigh) return true;
+    this.#isPaused = true;
+    // Nothing more comes to fill the blocks, so none waits to be full.
+    if (pool.isHigh) for (const stream of [...unflushed.items]) stream.flush();
+    return false;
+  }
+
+  #drainIfReady(): void {
+    const { outage, pool, host } = this.#context;
+    if (!this.#isPaused || outage.active || !pool.isLow || this.#closing !== undefined) return;
+    this.#isPaused = false;
+    host.drain();
+  }
+}
+
+/**
+ * Makes the directory of a files sink and proves that it can be written.
+ * @throws GatewayError `D4GW_E_SINK`
+ */
+export async function checkFilesDirectory(name: string, dir: string): Promise<void> {
+  const probe = join(dir, `.d4gw-probe-${process.pid}`);
+  try {
+    await mkdir(dir, { recursive: true });
+    await (await open(probe, 'w')).close();
+    await unlink(probe);
+  } catch (cause) {
+    const reason = messageOf(cause);
+    throw new GatewayError('D4GW_E_SINK', `sink ${name}: ${dir} is not writable (${reason})`, {
+      cause,
+    });
+  }
+}
