@@ -26,7 +26,10 @@ export class InputPayloads {
   #error: Error | undefined;
   #cancelFlush: (() => void) | undefined;
   #cancelStop: (() => void) | undefined;
-  readonly #fillNow = () => this.#fill();
+  readonly #readable = () => {
+    this.#fill();
+    if (this.#held >= this.#bytesMax) this.#onReady();
+  };
 
   /** @param options.onReady called when `take` or `ended` has something new to say */
   constructor(input: Readable, options: { bytesMax: number; clock: Clock; onReady: () => void }) {
@@ -34,7 +37,7 @@ export class InputPayloads {
     this.#bytesMax = options.bytesMax;
     this.#clock = options.clock;
     this.#onReady = options.onReady;
-    input.on('readable', this.#fillNow);
+    input.on('readable', this.#readable);
     input.once('end', () => this.#finish());
     input.on('error', (error) => this.#finish(error));
     // Destroyed without an error, as by a peer of its own: no end will come.
@@ -89,6 +92,7 @@ export class InputPayloads {
     this.#input.destroy();
   }
 
+  /** Says nothing: within `take`, the caller asks again by itself. */
   #fill(): void {
     if (this.#inputEnded) return;
     while (this.#held < this.#bytesMax) {
@@ -99,7 +103,6 @@ export class InputPayloads {
       if (part === null) break;
       this.#add(part);
     }
-    if (this.#held >= this.#bytesMax) this.#onReady();
   }
 
   #add(part: Buffer | null): void {
@@ -120,7 +123,7 @@ export class InputPayloads {
     this.#error ??= error;
     if (this.#inputEnded) return;
     this.#inputEnded = true;
-    this.#input.off('readable', this.#fillNow);
+    this.#input.off('readable', this.#readable);
     this.#cancelFlush?.();
     this.#cancelStop?.();
     this.#onReady();

@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net';
 import { GatewayError } from '../errors.js';
 
 /** Where a client sends. */
@@ -18,7 +19,8 @@ export function parseTarget(text: string, plain = false): Target {
   if (text === 'stdout' || text === '-') return { kind: 'stdout' };
   const match = FORM.exec(text);
   const port = Number(match?.[4]);
-  if (!match || port < 1 || port > 65_535) {
+  const isBadAddress = match?.[2] !== undefined && !isIPv6(match[2]);
+  if (!match || isBadAddress || port < 1 || port > 65_535) {
     throw new GatewayError(
       'D4GW_E_USAGE',
       `"${text}" is no address: give HOST:PORT, [IPV6]:PORT, tls://HOST:PORT, tcp://HOST:PORT or stdout`,
