@@ -16,6 +16,7 @@ import {
   type MemoryMap,
   mapMemory,
   Place,
+  SCRATCH_BYTES,
   SCRATCH_CONSUMER,
   SESSION_BYTES,
   SESSION_FRAMES,
@@ -145,10 +146,13 @@ export class Harness {
     this.memory = createMemory(this.map);
     this.bytes = Buffer.from(this.memory.buffer);
     this.view = new DataView(this.memory.buffer);
+    const scratch = options.scratch ?? SCRATCH_CONSUMER;
+    // The module must not rely on what its scratch held before.
+    this.bytes.fill(0xee, scratch, scratch + SCRATCH_BYTES);
     this.wasm = instantiate(
       loadModule(build).module,
       this.memory,
-      options.scratch ?? SCRATCH_CONSUMER,
+      scratch,
       this.map,
       options.maxPayloadBytes ?? 1_000_000,
     );

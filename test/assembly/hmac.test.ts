@@ -119,6 +119,18 @@ for (const build of BUILDS) {
       assert.equal(harness.wasm.equal32(a, b), true);
     });
 
+    test('equal32 sees differences that would cancel each other out', () => {
+      const same = data.subarray(0, 32);
+      const a = harness.put(same);
+      for (let first = 0; first < 32; first++) {
+        for (let second = first + 1; second < 32; second++) {
+          const other = Buffer.from(same);
+          for (const at of [first, second]) other[at] = (other[at] as number) ^ 0xff;
+          assert.equal(harness.wasm.equal32(a, harness.put(other, 101)), false);
+        }
+      }
+    });
+
     test('nothing of a key stays in the memory but its midstates', () => {
       const fresh = new Harness(build);
       for (const key of ['a key of one block, not hashed', 'a longer key, hashed. '.repeat(9)]) {

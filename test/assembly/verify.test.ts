@@ -194,6 +194,24 @@ for (const build of BUILDS) {
       assert.deepEqual(statuses, [VERIFIED, VERIFIED, Reject.BAD_HMAC, PENDING, VERIFIED]);
     });
 
+    test('works above 2 GiB, where an address is negative as an i32', () => {
+      const harness = new Harness(build, { ringBytes: 2 ** 31 });
+      const key = Buffer.from('a key');
+      harness.open(0, 1);
+      harness.wasm.setKey(0, key);
+      const stream = Buffer.concat(
+        [0, 100, 900, 3].map((size) => frame({ key, payload: Buffer.alloc(size) })),
+      );
+      const address = harness.put(stream, 2 ** 31 - 4096);
+      assert.ok(address > 2 ** 31);
+      assert.equal(harness.wasm.scan(address, stream.length, 0, 0, 10, 0, TIME, 0), 0);
+      assert.equal(harness.wasm.verify(0, harness.wasm.count, NO_LIMIT), 0);
+      for (const seq of [0, 1, 2, 3]) {
+        assert.ok(harness.descriptor(seq).address >= address);
+        assert.equal(harness.descriptor(seq).status, FrameStatus.VERIFIED);
+      }
+    });
+
     test('works at the end of the memory, where nothing more can be read', () => {
       const harness = new Harness(build);
       const key = Buffer.from('a key');
