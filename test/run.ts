@@ -47,7 +47,7 @@ function readArguments(): Arguments {
 
 function planFiles({ wasm, parts }: Arguments): TestFile[] {
   const paths = readdirSync(testDir, { recursive: true, encoding: 'utf8' })
-    .filter((path) => path.endsWith('.test.js'))
+    .filter((path) => path.endsWith('.test.js') && !path.split('/').includes('node_modules'))
     .filter((path) => parts.length === 0 || parts.some((part) => sourceOf(path).includes(part)))
     .sort((a, b) => Number(isSlow(b)) - Number(isSlow(a)) || (a < b ? -1 : 1));
   const again = wasm === undefined ? paths.filter((path) => isIn(path, WASM_FOLDERS)) : [];
