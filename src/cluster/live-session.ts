@@ -1,4 +1,4 @@
-import type { SessionRow } from '../ledger/journal.js';
+import type { SessionRow } from '../ledger/session-row.js';
 import type { Fanout, MetaCollector } from '../route/fanout.js';
 import type { MetaHeader, SinkSession } from '../sinks/sink.js';
 import type { SessionKey } from '../verify/session-key.js';
@@ -23,6 +23,8 @@ export class LiveSession implements SinkSession, SlotRef {
   collector: MetaCollector | undefined;
   meta?: MetaHeader;
   fanout: Fanout | undefined;
+  /** The sinks of its route, by index. */
+  sinks = 0;
   /** A frame of it held: from then on the session counts as its sensor's. */
   verified = false;
   /** The reject that ended it, or 0: every later frame is rejected for the same reason. */
@@ -32,6 +34,8 @@ export class LiveSession implements SinkSession, SlotRef {
   /** When its newest verified frame was taken (ms), and what of that was reported. */
   seenAt = 0;
   reportedAt = 0;
+  /** Its end could not be delivered in time: its row stays, and the next start settles it. */
+  abandoned = false;
   /** Taken in the batch at hand: its row is behind. */
   touched = false;
 

@@ -49,6 +49,7 @@ export type ToWorker =
 
 /** Worker → primary. */
 export type ToPrimary =
+  | { t: 'hello' }
   | { t: 'ready' }
   | { t: 'closed'; connection: number }
   | { t: 'refused'; reason: string }

@@ -24,7 +24,7 @@ import type { WasmInstance } from '../wasm/bindings.js';
 import { HEADER_BYTES } from '../wire/layout.js';
 import { parseMetaHeader } from '../wire/meta-header.js';
 import { endName, Reject } from '../wire/reject.js';
-import { TYPE_META } from '../wire/types.js';
+import { TYPE_EXTENDED, TYPE_META } from '../wire/types.js';
 import { LiveSession } from './live-session.js';
 import type { EndEvent, OpenEvent, ToIntake } from './messages.js';
 
@@ -128,15 +128,23 @@ export class Pipeline {
       this.#bySlot.delete(slot);
       this.#post({ t: 'free', slot, generation });
     }
-    if (this.#bySlot.size === 0) this.#onIdle?.();
+    this.#checkIdle();
   }
 
-  /** Resolves once no session is left. */
+  /** Resolves once no session is left but those that are abandoned. */
   idle(): Promise<void> {
     return new Promise((resolve) => {
       this.#onIdle = resolve;
-      if (this.#bySlot.size === 0) resolve();
+      this.#checkIdle();
     });
+  }
+
+  #checkIdle(): void {
+    if (!this.#onIdle) return;
+    for (const session of this.#bySlot.values()) {
+      if (!session.abandoned) return;
+    }
+    this.#onIdle();
   }
 
   /** A sink that was full takes again. */
@@ -157,7 +165,7 @@ export class Pipeline {
       id: event.id,
       slot: ref.slot,
       sensor: event.sensor,
-      type: event.type,
+      type: event.type === TYPE_META ? TYPE_EXTENDED : event.type,
       openedAt: event.openedAt,
     });
     const session = new LiveSession(event, ref, row, key);
@@ -240,6 +248,7 @@ export class Pipeline {
       this.#dropCollector(session);
     }
     const mask = routes.sinksFor({ sensor, type, metaType: session.meta?.type });
+    session.sinks = mask;
     session.row.route(mask);
     session.fanout = new Fanout(sinks, mask, session);
     this.#post({ t: 'routed', slot, generation, sinks: mask });
@@ -300,6 +309,12 @@ export class Pipeline {
     this.#dropCollector(session);
     this.#countReceived(session);
     this.#report([session]);
+    if (this.#undelivered(session)) {
+      session.abandoned = true;
+      this.#options.log.error({ session: session.id }, 'not all of a session was delivered');
+      this.#checkIdle();
+      return;
+    }
     const end = endName(code);
     const totals = session.row.totals(end);
     const { id, sensor, type, address } = session;
@@ -321,6 +336,15 @@ export class Pipeline {
       );
     }
     this.#up({ t: 'ended', totals });
+  }
+
+  /** Only a sink that was closed in an outage leaves something. */
+  #undelivered(session: LiveSession): boolean {
+    return this.#options.sinks.some(
+      (_, sink) =>
+        (session.sinks & (1 << sink)) !== 0 &&
+        (session.row.inFlightFrames(sink) > 0 || session.row.inFlightBytes(sink) > 0),
+    );
   }
 
   /** Reports the sessions' newest frames for the sensors' records, where there is something new. */

@@ -1,12 +1,10 @@
 import { access, constants, mkdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { loadTls } from '../config/certificate.js';
 import { lockDataDir, prepareDataDir } from '../config/data-dir.js';
 import type { Config } from '../config/schema.js';
 import { REGISTRY_POLL_MS } from '../constants.js';
 import { GatewayError, messageOf } from '../errors.js';
-import { recoverJournals } from '../ledger/recover.js';
 import { type LedgerStore, openLedger } from '../ledger/store.js';
 import { createLogger } from '../log/logger.js';
 import { RateLimitedLog } from '../log/rate.js';
@@ -18,6 +16,7 @@ import { Bookkeeper } from './bookkeeper.js';
 import { Duplicates } from './duplicates.js';
 import type { SourceStart, ToPrimary, WorkerStart } from './messages.js';
 import { planProcesses } from './plan.js';
+import { recoverJournals } from './recovery.js';
 import { Supervisor } from './supervisor.js';
 
 /**
@@ -57,6 +56,8 @@ export class Primary {
       await primary.#recover(undefined);
       await primary.#supervisor.start();
       await primary.#listen();
+      const { workers, threads } = start;
+      log.info({ sources: primary.sources, workers, threads }, 'listening');
       return primary;
     } catch (error) {
       unlock();
@@ -216,13 +217,15 @@ export class Primary {
     await this.#recover(index);
   }
 
-  /** Counts and repairs what a process that died had in hand: one worker's, or all at start. */
+  /** Counts and repairs what processes that ended had in hand: one worker's, or all at start. */
   async #recover(worker: number | undefined): Promise<void> {
     try {
       const reports = await recoverJournals(this.#config.dataDir, this.#ledger, worker);
       for (const report of reports) {
-        if (report.sessions > 0 || report.errors.length > 0) {
-          this.#log.warn(report, 'recovered what a process that died had in hand');
+        if (report.sessions > 0 || report.repaired.length > 0 || report.errors.length > 0) {
+          const { repaired, ...figures } = report;
+          const files = repaired.length;
+          this.#log.warn({ ...figures, repairedFiles: files }, 'recovered after a process ended');
         }
       }
     } catch (error) {
@@ -289,9 +292,4 @@ async function readSecret(file: string): Promise<Buffer> {
     throw new GatewayError('D4GW_E_CONFIG', `admission.sharedSecretFile: ${file} is empty`);
   }
   return secret;
-}
-
-/** Where the ledger's journals are. */
-export function journalPath(dataDir: string, worker: number): string {
-  return join(dataDir, 'ledger', `worker-${worker}.journal`);
 }

@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.js';
 import { ACTIVITY_MS, LEDGER_SYNC_MS, REGISTRY_POLL_MS } from '../constants.js';
@@ -17,6 +16,10 @@ import { instantiate } from '../wasm/loader.js';
 import type { LiveSession } from './live-session.js';
 import type { ToIntake, ToPipeline } from './messages.js';
 import { Pipeline } from './pipeline.js';
+import { journalPath } from './recovery.js';
+
+/** Of the time to stop, what sinks get to finish: the rest is for the books. */
+const CLOSE_SHARE = 0.8;
 
 /** All that the sink side needs; it can be posted to a thread. */
 export interface SinkSideOptions {
@@ -56,9 +59,10 @@ export class SinkSide {
     this.#registry = openRegistry(config.dataDir, { readOnly: true });
     this.#registryVersion = this.#registry.version();
     const sinkNames = Object.keys(config.sinks);
-    this.#journal = new LedgerJournal(join(config.dataDir, 'ledger', `worker-${index}.journal`), {
+    this.#journal = new LedgerJournal(journalPath(config.dataDir, index), {
       sinks: sinkNames,
       sessions: map.sessions,
+      onFault: (error) => log.error({ error: error.message }, 'the journal cannot be written'),
     });
     this.#consumer = new RingConsumer(memory, map, wake);
     this.#sinks = sinkNames.map((name, sink) =>
@@ -119,14 +123,14 @@ export class SinkSide {
     this.#pipeline.refreshKeys();
   }
 
-  /** The I/O thread has put every session's end into the ring: finishes all and closes. */
+  /**
+   * The I/O thread has put every session's end into the ring: takes them all, closes the sinks and
+   * waits until the ledger has every session. The primary ends what is not done at the deadline.
+   */
   async #drain(deadlineMs: number): Promise<void> {
-    const deadline = setTimeout(() => {
-      this.#log.error('sinks could not finish before the deadline');
-    }, deadlineMs);
+    while (this.#pipeline.drain());
+    await Promise.all(this.#sinks.map((sink) => sink.close(deadlineMs * CLOSE_SHARE)));
     await this.#pipeline.idle();
-    clearTimeout(deadline);
-    for (const sink of this.#sinks) await sink.close();
     this.close();
     this.#post({ t: 'drained' });
   }

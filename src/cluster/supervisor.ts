@@ -106,7 +106,9 @@ export class Supervisor {
     seat.worker = worker;
     seat.startedAt = Date.now();
     worker.on('message', (message: ToPrimary) => {
-      if (message.t === 'ready') {
+      if (message.t === 'hello') {
+        worker.send({ t: 'start', start: this.#starts[seat.index]! } satisfies ToWorker);
+      } else if (message.t === 'ready') {
         seat.ready = true;
         this.#onChange?.();
       } else {
@@ -116,7 +118,6 @@ export class Supervisor {
     // A send to a worker that has just died.
     worker.on('error', () => {});
     worker.once('exit', (code, signal) => void this.#exited(seat, code, signal));
-    worker.send({ t: 'start', start: this.#starts[seat.index]! } satisfies ToWorker);
   }
 
   async #exited(seat: Seat, code: number, signal: string | null): Promise<void> {

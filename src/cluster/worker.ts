@@ -230,3 +230,5 @@ process.on('disconnect', () => {
   worker?.handle({ t: 'drain', deadlineMs: 5_000 });
   setTimeout(() => process.exit(1), 5_000);
 });
+// What was sent before this module ran would be lost: the primary begins when it hears this.
+process.send?.({ t: 'hello' } satisfies ToPrimary);

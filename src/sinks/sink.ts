@@ -15,8 +15,11 @@ export interface Sink {
   readonly kind: string;
   /** Begins one session's stream. Must not throw for what the outside world does. */
   open(session: SinkSession): SinkStream;
-  /** Ends what is still open; resolves when all that was taken is delivered or given up. */
-  close(): Promise<void>;
+  /**
+   * Ends what is still open; resolves when all that was taken is delivered, or is given up at the
+   * deadline. Every `end()` resolves then.
+   */
+  close(deadlineMs?: number): Promise<void>;
 }
 
 export interface SinkStream {
