@@ -16,9 +16,9 @@ export const BLOCKED_ADDRESSES_MAX = 10_000;
 
 const KEY_RANDOM_BYTES = 32;
 
-/** A new HMAC key: 256 random bits as 43 printable characters without blanks. */
+/** A new HMAC key: 256 random bits as 64 hex digits, which every client and shell takes alike. */
 export function generateKey(): Buffer {
-  return Buffer.from(randomBytes(KEY_RANDOM_BYTES).toString('base64url'), 'latin1');
+  return Buffer.from(randomBytes(KEY_RANDOM_BYTES).toString('hex'), 'latin1');
 }
 
 /** @throws GatewayError D4GW_E_SENSOR for a key that is empty or too long */
