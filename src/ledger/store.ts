@@ -1,0 +1,332 @@
+import { chmodSync, existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { open, type RootDatabase, type RootDatabaseOptions } from 'lmdb';
+import { GatewayError, messageOf } from '../errors.js';
+import { isSensorUuid } from '../wire/uuid.js';
+import { addSession, noTotals, type SensorTotals } from './amounts.js';
+import type { Amount, SessionTotals } from './totals.js';
+
+/**
+ * The ledger's totals in LMDB, in `<dataDir>/ledger/` beside the workers' journals. The primary is
+ * the only writer: it reads, adds and writes back without a write lock, one batch at a time. One
+ * database; what an entry is stands before its key's first slash:
+ *
+ *     format                  number, FORMAT
+ *     totals/<uuid>/<type>    SensorTotals
+ *     folded/<session id>     number: the session was added, as the n-th
+ *     order/<n>               session id: for forgetting the oldest of them
+ *     next                    number: the next n
+ *     refused/<reason>        number of connections
+ *     deaths                  number of workers that died
+ *     recoveries              the last RecoveryEvents, newest last
+ *
+ * The asynchronous `transaction(callback)` of lmdb-js is not used: on some builds of Node its
+ * callback is never called. A `batch` of puts is one transaction too.
+ */
+const FORMAT = 1;
+const DIRECTORY_MODE = 0o700;
+const FILE_MODE = 0o600;
+/** Address space, not memory or disk. */
+const MAP_BYTES = 256 * 1024 * 1024;
+
+/**
+ * Sessions remembered as folded, so that none is added twice. One is asked for again only while a
+ * worker's journal still holds its row: for the moment between its fold and the worker's hearing
+ * of it, and after a crash in that moment, for as long as nothing is folded in between.
+ */
+export const FOLDED_KEPT = 100_000;
+/** Sessions added in one batch: what one turn of the primary's event loop may take. */
+const FOLD_BATCH_MAX = 500;
+/** How long refused connections are counted in memory before they are written. */
+const REFUSALS_FLUSH_MS = 1_000;
+/** Reasons kept apart; more are counted as `other`. They are few: a bound against mistakes. */
+const REASONS_MAX = 64;
+export const RECOVERIES_KEPT = 100;
+
+/** A process died, and its journal was recovered. */
+export interface RecoveryEvent {
+  /** Id of the journal: an event is recorded once. */
+  id: string;
+  /** Milliseconds since the epoch. */
+  at: number;
+  worker: string;
+  sessions: number;
+  /** Lost to at least one sink. */
+  lost: Amount;
+}
+
+export interface LedgerContents {
+  /** By sensor, then type. */
+  totals: SensorTotals[];
+  /** Those sessions asked for that were added; of the last FOLDED_KEPT sessions. */
+  folded: Set<string>;
+  /** Connections refused before they belonged to a session, by reason. */
+  refusals: Record<string, number>;
+  workerDeaths: number;
+  recoveries: RecoveryEvent[];
+}
+
+export interface LedgerOptions {
+  /** Default false. A reader needs a ledger that a writer has made. */
+  readOnly?: boolean;
+}
+
+/** Whether a data directory has a ledger. */
+export function hasLedger(dataDir: string): boolean {
+  return existsSync(join(dataDir, 'ledger', 'data.mdb'));
+}
+
+/**
+ * Opens the ledger of a data directory; a writer creates what is missing.
+ * @throws GatewayError D4GW_E_LEDGER
+ */
+export function openLedger(dataDir: string, options: LedgerOptions = {}): LedgerStore {
+  const readOnly = options.readOnly ?? false;
+  const directory = join(dataDir, 'ledger');
+  if (readOnly && !hasLedger(dataDir)) {
+    throw new GatewayError(
+      'D4GW_E_LEDGER',
+      `no ledger in ${directory}: start the gateway first, or name another data directory`,
+    );
+  }
+  // `permissionsMode` is lmdb's own option; its type declarations miss it.
+  const settings: RootDatabaseOptions & { path: string; permissionsMode: number } = {
+    path: directory,
+    noSubdir: false,
+    permissionsMode: FILE_MODE,
+    readOnly,
+    mapSize: MAP_BYTES,
+    // A promise of a write then resolves when it is on disk.
+    overlappingSync: false,
+  };
+  let db: RootDatabase<unknown, string> | undefined;
+  try {
+    if (!readOnly) {
+      mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
+      chmodSync(directory, DIRECTORY_MODE);
+    }
+    db = open<unknown, string>(settings);
+    const found = db.get('format');
+    if (found !== undefined && found !== FORMAT) {
+      throw new Error(`its format is ${found}, made by another release; this one reads ${FORMAT}`);
+    }
+    if (found === undefined && !readOnly) db.putSync('format', FORMAT);
+  } catch (error) {
+    void db?.close();
+    throw new GatewayError(
+      'D4GW_E_LEDGER',
+      `cannot open the ledger in ${directory}: ${messageOf(error)}`,
+      { cause: error },
+    );
+  }
+  return new LedgerStore(db);
+}
+
+interface Fold {
+  totals: readonly SessionTotals[];
+  event: RecoveryEvent | undefined;
+  resolve: () => void;
+  reject: (error: Error) => void;
+}
+
+export class LedgerStore {
+  readonly #db: RootDatabase<unknown, string>;
+  readonly #folds: Fold[] = [];
+  #refusals = new Map<string, number>();
+  #refusalsTimer: NodeJS.Timeout | undefined;
+  #pumping: Promise<void> | undefined;
+  #closed: Promise<void> | undefined;
+
+  constructor(db: RootDatabase<unknown, string>) {
+    this.#db = db;
+  }
+
+  /**
+   * Adds ended sessions to the totals of their sensor and type, each id once. On disk when it
+   * resolves; nothing of a fold that rejects may be taken as added: fold it again.
+   * @param event the recovery that these sessions come from
+   */
+  async fold(totals: readonly SessionTotals[], event?: RecoveryEvent): Promise<void> {
+    for (const session of totals) {
+      const wrong = wrongIn(session);
+      if (wrong) throw new GatewayError('D4GW_E_LEDGER', wrong);
+    }
+    if (this.#closed) throw new GatewayError('D4GW_E_LEDGER', 'the ledger is closed');
+    const parts: Promise<void>[] = [];
+    for (let first = 0; first < Math.max(totals.length, 1); first += FOLD_BATCH_MAX) {
+      const part = totals.slice(first, first + FOLD_BATCH_MAX);
+      const last = first + FOLD_BATCH_MAX >= totals.length;
+      parts.push(
+        new Promise((resolve, reject) => {
+          this.#folds.push({ totals: part, event: last ? event : undefined, resolve, reject });
+        }),
+      );
+    }
+    this.#pump();
+    await Promise.all(parts);
+  }
+
+  /** Counts connections that were refused before they belonged to a session. */
+  refuse(reason: string, connections = 1): void {
+    const known = this.#refusals.has(reason) || this.#refusals.size < REASONS_MAX;
+    const key = known ? reason : 'other';
+    this.#refusals.set(key, (this.#refusals.get(key) ?? 0) + connections);
+    if (this.#closed) return;
+    this.#refusalsTimer ??= setTimeout(() => this.#pump(), REFUSALS_FLUSH_MS).unref();
+  }
+
+  /**
+   * All that the ledger holds on disk, of one moment.
+   * @param ids sessions of which to tell whether the totals have them
+   */
+  read(ids: readonly string[] = []): LedgerContents {
+    this.#db.resetReadTxn();
+    const transaction = this.#db.useReadTransaction();
+    const get = (key: string) => this.#db.get(key, { transaction });
+    const entries = (kind: string) =>
+      // '0' follows '/'.
+      this.#db.getRange({ start: `${kind}/`, end: `${kind}0`, transaction });
+    try {
+      const refusals: Record<string, number> = {};
+      for (const { key, value } of entries('refused')) {
+        refusals[key.slice('refused/'.length)] = value as number;
+      }
+      return {
+        totals: Array.from(entries('totals'), ({ value }) => value as SensorTotals),
+        folded: new Set(ids.filter((id) => get(`folded/${id}`) !== undefined)),
+        refusals,
+        workerDeaths: (get('deaths') as number | undefined) ?? 0,
+        recoveries: (get('recoveries') as RecoveryEvent[] | undefined) ?? [],
+      };
+    } finally {
+      transaction.done();
+    }
+  }
+
+  /** Writes what is left and closes. */
+  close(): Promise<void> {
+    this.#closed ??= this.#finish();
+    return this.#closed;
+  }
+
+  async #finish(): Promise<void> {
+    clearTimeout(this.#refusalsTimer);
+    await this.#pumping;
+    if (this.#refusals.size > 0) await this.#write(undefined).catch(() => {});
+    await this.#db.close();
+  }
+
+  #pump(): void {
+    this.#pumping ??= this.#work().finally(() => {
+      this.#pumping = undefined;
+    });
+  }
+
+  async #work(): Promise<void> {
+    clearTimeout(this.#refusalsTimer);
+    this.#refusalsTimer = undefined;
+    do {
+      const folds = this.#take();
+      try {
+        await this.#write(folds);
+        for (const fold of folds) fold.resolve();
+      } catch (error) {
+        const failed = new GatewayError(
+          'D4GW_E_LEDGER',
+          `the ledger took nothing: ${messageOf(error)}`,
+          { cause: error },
+        );
+        for (const fold of folds) fold.reject(failed);
+      }
+    } while (this.#folds.length > 0);
+  }
+
+  /** The folds of the next batch: at least one, together about FOLD_BATCH_MAX sessions. */
+  #take(): Fold[] {
+    const folds: Fold[] = [];
+    let sessions = 0;
+    while (this.#folds.length > 0 && sessions < FOLD_BATCH_MAX) {
+      const fold = this.#folds.shift()!;
+      sessions += fold.totals.length;
+      folds.push(fold);
+    }
+    return folds;
+  }
+
+  /** One transaction. */
+  async #write(folds: readonly Fold[] = []): Promise<void> {
+    this.#db.resetReadTxn();
+    const changes = new Map<string, unknown>();
+    const get = <T>(key: string): T | undefined =>
+      (changes.has(key) ? changes.get(key) : this.#db.get(key)) as T | undefined;
+    for (const { totals, event } of folds) {
+      for (const session of totals) foldSession(session, get, changes);
+      if (event) recordEvent(event, get, changes);
+    }
+    const refusals = this.#refusals;
+    this.#refusals = new Map();
+    for (const [reason, count] of refusals) {
+      changes.set(`refused/${reason}`, (get<number>(`refused/${reason}`) ?? 0) + count);
+    }
+    const forgotten = this.#oldest(get<number>('next') ?? 0);
+    try {
+      await this.#db.batch(() => {
+        for (const [key, value] of changes) void this.#db.put(key, value);
+        for (const { key, value } of forgotten) {
+          void this.#db.remove(key);
+          void this.#db.remove(`folded/${value}`);
+        }
+      });
+    } catch (error) {
+      for (const [reason, count] of refusals) this.refuse(reason, count);
+      throw error;
+    }
+  }
+
+  #oldest(next: number): { key: string; value: unknown }[] {
+    const end = orderKey(Math.max(0, next - FOLDED_KEPT));
+    return Array.from(this.#db.getRange({ start: 'order/', end, limit: 2 * FOLD_BATCH_MAX }));
+  }
+}
+
+type Get = <T>(key: string) => T | undefined;
+
+function foldSession(session: SessionTotals, get: Get, changes: Map<string, unknown>): void {
+  const marker = `folded/${session.id}`;
+  if (get(marker) !== undefined) return;
+  const number = get<number>('next') ?? 0;
+  changes.set(marker, number);
+  changes.set(orderKey(number), session.id);
+  changes.set('next', number + 1);
+  const key = `totals/${session.sensor}/${String(session.type).padStart(3, '0')}`;
+  const total = get<SensorTotals>(key) ?? noTotals(session.sensor, session.type);
+  addSession(total, session, session.end);
+  changes.set(key, total);
+}
+
+function recordEvent(event: RecoveryEvent, get: Get, changes: Map<string, unknown>): void {
+  const events = get<RecoveryEvent[]>('recoveries') ?? [];
+  if (events.some(({ id }) => id === event.id)) return;
+  changes.set('recoveries', [...events, event].slice(-RECOVERIES_KEPT));
+  changes.set('deaths', (get<number>('deaths') ?? 0) + 1);
+}
+
+function orderKey(number: number): string {
+  return `order/${String(number).padStart(16, '0')}`;
+}
+
+/** Why a session's totals cannot be added, for a figure that is none would spoil all for good. */
+export function wrongIn(session: SessionTotals): string | undefined {
+  const { id, sensor, type, received, truncated } = session;
+  if (typeof id !== 'string' || id.length === 0) return 'a session has no id';
+  if (!isSensorUuid(sensor)) return `session ${id} is of no sensor: ${sensor}`;
+  if (!Number.isInteger(type)) return `session ${id} is of no type: ${type}`;
+  const amounts = [session.delivered, session.rejected, session.lost].flatMap(
+    Object.values<Amount>,
+  );
+  const figures = [received, ...amounts].flatMap(({ frames, bytes }) => [frames, bytes]);
+  const wrong = [...figures, truncated.count, truncated.bytes].find(
+    (figure) => !Number.isSafeInteger(figure) || figure < 0,
+  );
+  return wrong === undefined ? undefined : `session ${id} counts ${wrong}: no number of anything`;
+}

@@ -1,0 +1,117 @@
+import { TYPE_NAMES } from '../wire/types.js';
+import type { Imbalance } from './balance.js';
+import type { LedgerReport, LiveReport, SensorReport, SinkReport } from './report.js';
+import type { Amount } from './totals.js';
+
+/** Recoveries that are printed; `--json` has all that are kept. */
+const RECOVERIES_SHOWN_MAX = 5;
+
+const number = new Intl.NumberFormat('en-US');
+const COLUMNS = ['received', 'delivered', 'rejected', 'lost', 'inFlight'] as const;
+const HEADINGS = ['sink', 'unit', 'received', 'delivered', 'rejected', 'lost', 'in flight'];
+
+/** The ledger as text, for a terminal. */
+export function renderLedger(report: LedgerReport, options: { sessions: boolean }): string {
+  const lines: string[] = [];
+  for (const sensor of report.sensors) lines.push(...sensorLines(sensor), '');
+  lines.push(`all sensors: received ${amountText(report.received)}`);
+  lines.push(...sinkTable(report.sinks), '');
+  if (options.sessions) lines.push(...sessionLines(report.sessions), '');
+  const refusals = Object.entries(report.refusals).sort(([a], [b]) => (a < b ? -1 : 1));
+  lines.push(`connections refused before a session: ${refusals.length === 0 ? 'none' : ''}`.trim());
+  for (const [reason, count] of refusals) lines.push(`  ${reason}: ${number.format(count)}`);
+  lines.push(`workers that died: ${number.format(report.workerDeaths)}`);
+  for (const event of report.recoveries.slice(-RECOVERIES_SHOWN_MAX)) {
+    const sessions = counted(event.sessions, 'open session');
+    const at = new Date(event.at).toISOString();
+    lines.push(`  ${at} worker ${event.worker}: ${sessions}, lost ${amountText(event.lost)}`);
+  }
+  lines.push('');
+  for (const problem of report.problems) lines.push(`note: ${problem}`);
+  for (const imbalance of report.imbalances) lines.push(imbalanceLine(imbalance));
+  lines.push(report.balanced ? 'in balance' : 'OUT OF BALANCE');
+  return `${lines.join('\n')}\n`;
+}
+
+function sensorLines(sensor: SensorReport): string[] {
+  const open = sensor.open > 0 ? `, ${number.format(sensor.open)} open` : '';
+  const lines = [
+    `sensor ${sensor.sensor}, type ${typeText(sensor.type)}: ` +
+      `${counted(sensor.sessions, 'session')}${open}, received ${amountText(sensor.received)}`,
+  ];
+  if (sensor.sinks.length === 0)
+    lines.push('  no sink: no route took it, or nothing verified came');
+  else lines.push(...sinkTable(sensor.sinks));
+  for (const [reason, amount] of Object.entries(sensor.rejected)) {
+    lines.push(`  rejected, ${reason}: ${amountText(amount)}`);
+  }
+  const { count, bytes } = sensor.truncated;
+  if (count > 0) {
+    lines.push(`  cut in mid-frame: ${counted(count, 'connection')}, ${counted(bytes, 'byte')}`);
+  }
+  const ends = Object.entries(sensor.ends).map(([end, times]) => `${end} ${number.format(times)}`);
+  if (ends.length > 0) lines.push(`  sessions ended: ${ends.join(', ')}`);
+  return lines;
+}
+
+/** Two lines a sink: its frames, and its bytes. */
+function sinkTable(sinks: readonly SinkReport[]): string[] {
+  const rows = sinks.flatMap((sink) =>
+    (['frames', 'bytes'] as const).map((unit) => [
+      unit === 'frames' ? sink.sink : '',
+      unit,
+      ...COLUMNS.map((column) => number.format(sink[column][unit])),
+    ]),
+  );
+  const table = [HEADINGS, ...rows];
+  const widths = HEADINGS.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
+  return table.map((row) => {
+    const cells = row.map((cell, column) =>
+      column < 2 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!),
+    );
+    return `  ${cells.join('  ')}`;
+  });
+}
+
+function sessionLines(sessions: readonly LiveReport[]): string[] {
+  const lines = [
+    `open sessions: ${sessions.length === 0 ? 'none' : number.format(sessions.length)}`,
+  ];
+  for (const session of sessions) {
+    const since = new Date(session.openedAt).toISOString();
+    lines.push(
+      `  ${session.id}: sensor ${session.sensor}, type ${typeText(session.type)}, ` +
+        `worker ${session.worker}, since ${since}, received ${amountText(session.received)}`,
+    );
+    for (const [sink, amount] of Object.entries(session.inFlight)) {
+      lines.push(`    ${sink}: in flight ${amountText(amount)}`);
+    }
+  }
+  return lines;
+}
+
+function imbalanceLine(imbalance: Imbalance): string {
+  const { sensor, type, sink, unit, difference } = imbalance;
+  const side = difference > 0 ? 'missing' : 'too many';
+  const sum = (['delivered', 'rejected', 'lost', 'inFlight'] as const)
+    .map((part) => `${number.format(imbalance[part])} ${part === 'inFlight' ? 'in flight' : part}`)
+    .join(' + ');
+  return (
+    `out of balance: sensor ${sensor}, type ${typeText(type)}, sink ${sink}: ` +
+    `${number.format(imbalance.received)} ${unit} received, ${sum}: ` +
+    `${number.format(Math.abs(difference))} ${side}`
+  );
+}
+
+function typeText(type: number): string {
+  const name = TYPE_NAMES[type];
+  return name === undefined ? `${type}` : `${type} (${name})`;
+}
+
+function amountText({ frames, bytes }: Amount): string {
+  return `${counted(frames, 'frame')}, ${counted(bytes, 'byte')}`;
+}
+
+function counted(count: number, noun: string): string {
+  return `${number.format(count)} ${noun}${count === 1 ? '' : 's'}`;
+}

@@ -1,0 +1,49 @@
+import { LedgerJournal } from '../../src/ledger/journal.js';
+import { SINKS, Simulation, seeded, sensorUuid } from './simulation.js';
+
+/**
+ * A worker in a process of its own, to be killed or read beside.
+ *
+ *     simulate JOURNAL FILES SEED   works on for ever, nobody folds its sessions
+ *     count JOURNAL                 one session whose bytes are always ten a frame
+ */
+const [mode, path, files, seed] = process.argv.slice(2);
+
+async function simulate(): Promise<void> {
+  const random = seeded(Number(seed));
+  const journal = new LedgerJournal(path!, { sinks: SINKS, sessions: 4096 });
+  const simulation = new Simulation(journal, files!, random, {
+    prefix: seed!,
+    slots: 4096,
+    compress: true,
+    fold: async () => false,
+  });
+  let ended = 0;
+  for (let step = 0; ; step += 1) {
+    await simulation.step();
+    if (step % 10 === 0) journal.sync();
+    if (simulation.opened - simulation.sessions.size > ended) {
+      ended += 1;
+      process.stdout.write(`opened ${simulation.opened}\nended ${ended}\n`);
+    }
+    if (step % 100 === 0) await new Promise(setImmediate);
+  }
+}
+
+async function count(): Promise<void> {
+  const journal = new LedgerJournal(path!, { sinks: ['null'], sessions: 64 });
+  const rows = Array.from({ length: 64 }, (_, slot) =>
+    journal.openSession({ id: `${slot}`, slot, sensor: sensorUuid(slot), type: 1, openedAt: 1 }),
+  );
+  for (let frames = 1; ; frames += 1) {
+    for (const row of rows) {
+      row.received(frames, frames * 10);
+      row.delivered(0, 1, 10);
+    }
+    journal.sync();
+    if (frames === 10) process.stdout.write('counting\n');
+    if (frames % 100 === 0) await new Promise(setImmediate);
+  }
+}
+
+await (mode === 'simulate' ? simulate() : count());

@@ -1,0 +1,277 @@
+import assert from 'node:assert/strict';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { balance } from '../../src/ledger/balance.js';
+import { LedgerJournal } from '../../src/ledger/journal.js';
+import { fileRowAt, sessionRowAt } from '../../src/ledger/journal-layout.js';
+import { PROCESS_DIED, type RepairPart, recoverJournal } from '../../src/ledger/recover.js';
+import { type LedgerStore, openLedger } from '../../src/ledger/store.js';
+import { start } from '../support/process.js';
+import { tempDir } from '../support/tmp.js';
+import { bytesOnDisk, repairPart, SINKS, Simulation, seeded, sensorUuid } from './simulation.js';
+
+const SEED = Number(process.env.D4GW_SEED ?? Date.now() % 2 ** 31);
+const TIME_BOX_MS = 6_000;
+const CHILD = new URL('./child.js', import.meta.url).pathname;
+const ENDED = { ownerEnded: true };
+
+interface Expected {
+  opened: number;
+  frames?: (sensor: string, type: number) => { least: number; most: number };
+}
+
+/** Every promise of the ledger, against the files themselves. */
+function check(store: LedgerStore, files: string, expected: Expected): void {
+  const { totals } = store.read();
+  let sessions = 0;
+  for (const total of totals) {
+    assert.deepEqual(balance(total), []);
+    sessions += total.sessions;
+    const { sensor, type } = total;
+    const delivered = total.delivered.disk ?? { frames: 0, bytes: 0 };
+    assert.equal(delivered.bytes, bytesOnDisk(files, sensor, type), `${sensor} ${type}`);
+    const frames = expected.frames?.(sensor, type);
+    if (!frames) continue;
+    const said = `${delivered.frames} frames of ${frames.least} to ${frames.most}`;
+    assert.ok(delivered.frames >= frames.least && delivered.frames <= frames.most, said);
+  }
+  assert.ok(sessions <= expected.opened, `${sessions} of ${expected.opened} sessions`);
+  // No file of a sensor that the totals do not have.
+  for (const sensor of readdirSync(files)) {
+    for (const type of readdirSync(join(files, sensor))) {
+      const known = totals.some((total) => total.sensor === sensor && total.type === Number(type));
+      assert.ok(known || bytesOnDisk(files, sensor, Number(type)) === 0, `${sensor} ${type}`);
+    }
+  }
+}
+
+/** A repair that after some files hangs, as where its process is killed; before or after its work. */
+function dyingRepair(repairs: number, lateDeath: boolean, hung: () => void): RepairPart {
+  let left = repairs;
+  return async (path) => {
+    left -= 1;
+    if (left >= 0) return await repairPart(path);
+    if (lateDeath) await repairPart(path);
+    hung();
+    return await new Promise(() => {});
+  };
+}
+
+test('a worker killed at any point is settled: all balances, nothing is counted twice', async (t) => {
+  t.diagnostic(`seed ${SEED}`);
+  const until = Date.now() + TIME_BOX_MS;
+  for (let run = 0; run < 400 && Date.now() < until; run += 1) {
+    const seed = SEED + run;
+    try {
+      await oneLife(seed);
+    } catch (error) {
+      throw new Error(`D4GW_SEED=${seed}`, { cause: error });
+    }
+  }
+});
+
+async function oneLife(seed: number): Promise<void> {
+  const random = seeded(seed);
+  const dataDir = tempDir('ledger');
+  const files = join(dataDir, 'files');
+  mkdirSync(files);
+  const store = openLedger(dataDir);
+  try {
+    const path = join(dataDir, 'ledger', 'worker-0.journal');
+    const journal = new LedgerJournal(path, { sinks: SINKS, sessions: 8 });
+    const deaf = random(3) === 0;
+    const lateDeath = random(2) === 0;
+    const simulation = new Simulation(journal, files, random, {
+      prefix: `${seed}`,
+      slots: 8,
+      // What a repair cut from a compressed file is not known to a second recovery.
+      compress: !lateDeath,
+      // The primary may be gone before it hears of an end, or the worker before it is told.
+      fold: async (totals) => {
+        if (!deaf || random(2) === 0) await store.fold([totals]);
+        return !deaf;
+      },
+    });
+    for (let steps = random(150); steps > 0; steps -= 1) await simulation.step();
+    simulation.die();
+    const copy = `${path}.copy`;
+    copyFileSync(path, copy);
+    if (random(3) === 0) {
+      await new Promise<void>((hung) => {
+        const repair = dyingRepair(random(4), lateDeath, hung);
+        const once = { ...ENDED, repairsAtOnce: 1 };
+        void recoverJournal(path, store, repair, once).then(() => hung());
+      });
+    }
+    const report = await recoverJournal(path, store, repairPart, ENDED);
+    assert.deepEqual(report.errors, []);
+    const expected = {
+      opened: simulation.opened,
+      frames: (sensor: string, type: number) => simulation.framesInFiles(sensor, type),
+    };
+    check(store, files, expected);
+    assert.equal(existsSync(path), false);
+    const before = store.read();
+    // Killed after all was added, before the journal was removed.
+    copyFileSync(copy, path);
+    await recoverJournal(path, store, repairPart, ENDED);
+    assert.deepEqual(store.read(), before);
+  } finally {
+    await store.close();
+  }
+}
+
+test('a worker killed by SIGKILL under load is settled', async () => {
+  const dataDir = tempDir('ledger');
+  const files = join(dataDir, 'files');
+  mkdirSync(files);
+  const store = openLedger(dataDir);
+  const path = join(dataDir, 'ledger', 'worker-0.journal');
+  try {
+    let opened = 0;
+    for (let life = 0; life < 3; life += 1) {
+      const seed = SEED + life;
+      const worker = start(process.execPath, [CHILD, 'simulate', path, files, `${seed}`]);
+      await worker.waitFor(/ended 20\n/);
+      await assert.rejects(recoverJournal(path, store, repairPart), /still writes/);
+      worker.kill('SIGKILL');
+      await worker.exit();
+      opened += Number(/opened (\d+)\n(?!.*opened)/s.exec(worker.stdout)?.[1]) + 8;
+      const report = await recoverJournal(path, store, repairPart);
+      assert.deepEqual(report.errors, []);
+      assert.equal(report.died, true);
+      check(store, files, { opened });
+      const { workerDeaths, recoveries, totals } = store.read();
+      assert.equal(workerDeaths, life + 1);
+      assert.deepEqual(recoveries.at(-1)?.lost, {
+        frames: report.lostFrames,
+        bytes: report.lostBytes,
+      });
+      // The child folds nothing: every end that it reported is known from its journal alone.
+      const ended = totals.reduce((sum, total) => sum + (total.ends.closed ?? 0), 0);
+      assert.ok(ended >= 20 * (life + 1), `${ended} ended`);
+    }
+  } finally {
+    await store.close();
+  }
+});
+
+test('a damaged row costs its own session alone, and is said', async () => {
+  const dataDir = tempDir('ledger');
+  const files = join(dataDir, 'files');
+  const store = openLedger(dataDir);
+  const path = join(dataDir, 'ledger', 'worker-0.journal');
+  try {
+    const journal = new LedgerJournal(path, { sinks: SINKS, sessions: 8 });
+    mkdirSync(files);
+    const records = Array.from({ length: 4 }, (_, slot) => {
+      const id = `s${slot}`;
+      const sensor = sensorUuid(slot);
+      const row = journal.openSession({ id, slot, sensor, type: 1, openedAt: 1 }, [1]);
+      const part = join(files, `${slot}_0.dat.part`);
+      const session = { id, slot, sensor, type: 1, openedAt: new Date(1) };
+      const place = { sink: 'disk', path: part, session, framesBefore: 0, bytesBefore: 0 };
+      const record = journal.open(place);
+      record.intent(8, 1, 8);
+      writeFileSync(part, 'abcdefgh');
+      row.received(2, 20);
+      return record;
+    });
+    journal.sync();
+    damage(path, sessionRowAt(1) + 40);
+    damage(path, fileRowAt({ sessions: 8 }, records[2]!.index) + 100);
+    // The newest intent alone: the one before it, of an empty file, counts.
+    damage(path, fileRowAt({ sessions: 8 }, records[3]!.index) + 890);
+    const report = await recoverJournal(path, store, repairPart, ENDED);
+    assert.equal(report.errors.length, 1);
+    assert.match(report.errors[0]!, /2 damaged rows/);
+    const { totals } = store.read();
+    const disk = totals.map((total) => [total.sensor, total.delivered.disk, total.lost.disk]);
+    assert.deepEqual(disk, [
+      [sensorUuid(0), { frames: 1, bytes: 8 }, { frames: 1, bytes: 12 }],
+      [sensorUuid(2), { frames: 0, bytes: 0 }, { frames: 2, bytes: 20 }],
+      [sensorUuid(3), { frames: 0, bytes: 0 }, { frames: 2, bytes: 20 }],
+    ]);
+    // All files but that of the damaged row are finished.
+    assert.deepEqual(readdirSync(files).sort(), ['0_0.dat', '1_0.dat', '2_0.dat.part', '3_0.dat']);
+  } finally {
+    await store.close();
+  }
+});
+
+test('a file that cannot be repaired counts with what was written; a missing one is lost', async () => {
+  const dataDir = tempDir('ledger');
+  const store = openLedger(dataDir);
+  const path = join(dataDir, 'ledger', 'worker-0.journal');
+  try {
+    const journal = new LedgerJournal(path, { sinks: ['disk'], sessions: 2 });
+    for (const slot of [0, 1]) {
+      const id = `s${slot}`;
+      const sensor = sensorUuid(slot);
+      const row = journal.openSession({ id, slot, sensor, type: 1, openedAt: 1 });
+      const part = join(dataDir, `${slot}_0.dat.part`);
+      const session = { id, slot, sensor, type: 1, openedAt: new Date(1) };
+      const record = journal.open({
+        sink: 'disk',
+        path: part,
+        session,
+        framesBefore: 5,
+        bytesBefore: 50,
+      });
+      record.intent(8, 6, 58);
+      if (slot === 0) writeFileSync(part, 'abcdef');
+      row.received(9, 90);
+    }
+    journal.sync();
+    const refuse = async () => {
+      throw new Error('no room');
+    };
+    const report = await recoverJournal(path, store, refuse, ENDED);
+    assert.equal(report.errors.length, 2);
+    assert.match(report.errors.join(), /could not be repaired: no room.*is gone/);
+    const { totals } = store.read();
+    assert.deepEqual(
+      totals.map(({ delivered, lost, ends }) => [delivered.disk, lost.disk, ends]),
+      [
+        [{ frames: 5, bytes: 56 }, { frames: 4, bytes: 34 }, { [PROCESS_DIED]: 1 }],
+        [{ frames: 5, bytes: 50 }, { frames: 4, bytes: 40 }, { [PROCESS_DIED]: 1 }],
+      ],
+    );
+    assert.deepEqual([report.lostFrames, report.lostBytes], [8, 74]);
+  } finally {
+    await store.close();
+  }
+});
+
+test('what is no journal is put aside; what was never begun is nothing', async () => {
+  const dataDir = tempDir('ledger');
+  const store = openLedger(dataDir);
+  const path = join(dataDir, 'ledger', 'worker-0.journal');
+  try {
+    const none = await recoverJournal(path, store, repairPart);
+    assert.deepEqual([none.died, none.errors], [false, []]);
+    writeFileSync(path, '');
+    assert.deepEqual((await recoverJournal(path, store, repairPart)).errors, []);
+    assert.equal(existsSync(path), false);
+    writeFileSync(path, 'x'.repeat(5000));
+    assert.match((await recoverJournal(path, store, repairPart)).errors.join(), /is no journal/);
+    assert.equal(existsSync(`${path}.damaged`), true);
+    assert.equal(store.read().workerDeaths, 0);
+  } finally {
+    await store.close();
+  }
+});
+
+function damage(path: string, at: number): void {
+  const bytes = readFileSync(path);
+  bytes[at]! ^= 1;
+  writeFileSync(path, bytes);
+}

@@ -1,0 +1,346 @@
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
+import type { FileRow } from '../../src/ledger/file-row.js';
+import type { LedgerJournal } from '../../src/ledger/journal.js';
+import type { PartRepair } from '../../src/ledger/recover.js';
+import type { SessionRow } from '../../src/ledger/session-row.js';
+import type { SessionTotals } from '../../src/ledger/totals.js';
+import type { SinkSession } from '../../src/sinks/sink.js';
+import { Reject } from '../../src/wire/reject.js';
+
+/**
+ * A worker reduced to what the ledger sees: sessions, a sink that delivers at once, and one that
+ * writes files in pieces, with a preamble in every file but a session's first, cut into records,
+ * "compressed" by writing each byte three times, and with a meta header beside the first file of a
+ * type 254 session.
+ */
+export const SINKS = ['null', 'disk'];
+const NULL_SINK = 0;
+const DISK_SINK = 1;
+const PREAMBLE = Buffer.from('PREAMBLE');
+const RECORD_BYTES = 4;
+const COPIES = 3;
+const META = { type: 'ja3-jl', bytes: Buffer.from('{"type":"ja3-jl"}'), frames: 2 };
+
+export type Random = (below: number) => number;
+
+export function seeded(seed: number): Random {
+  let state = seed >>> 0;
+  return (below) => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let value = Math.imul(state ^ (state >>> 15), state | 1);
+    value ^= value + Math.imul(value ^ (value >>> 7), value | 61);
+    return Math.floor((((value ^ (value >>> 14)) >>> 0) / 2 ** 32) * below);
+  };
+}
+
+export function sensorUuid(index: number): string {
+  return `00000000-0000-4000-8000-${String(index).padStart(12, '0')}`;
+}
+
+/** False where nobody heard of it: the session then waits in the journal. */
+export type Fold = (totals: SessionTotals) => Promise<boolean>;
+
+interface OpenFile {
+  path: string;
+  record: FileRow;
+  hasBytes: boolean;
+  framesBefore: number;
+}
+
+class Session {
+  frames = 0;
+  bytes = 0;
+  rejected = { frames: 0, bytes: 0 };
+  dead = false;
+  /** Of the disk sink. */
+  tally = { frames: 0, bytes: 0 };
+  /** Frames that lie in files wholly: counted apart from the journal. */
+  expectedFrames = 0;
+  files = 0;
+  file: OpenFile | undefined;
+  waiting: number[] = [];
+  constructor(
+    readonly session: SinkSession,
+    readonly row: SessionRow,
+    readonly toNull: boolean,
+    readonly toDisk: boolean,
+  ) {}
+}
+
+export class Simulation {
+  readonly sessions = new Set<Session>();
+  opened = 0;
+  died = false;
+  /** Frames in files of the sessions that ended, by sensor and type. */
+  readonly ended = new Map<string, number>();
+  readonly #journal: LedgerJournal;
+  readonly #dir: string;
+  readonly #random: Random;
+  readonly #prefix: string;
+  readonly #fold: Fold;
+  readonly #compress: boolean;
+  readonly #slots: number[];
+
+  constructor(
+    journal: LedgerJournal,
+    dir: string,
+    random: Random,
+    options: { prefix: string; slots: number; compress: boolean; fold: Fold },
+  ) {
+    this.#journal = journal;
+    this.#dir = dir;
+    this.#random = random;
+    this.#prefix = options.prefix;
+    this.#fold = options.fold;
+    this.#compress = options.compress;
+    this.#slots = Array.from({ length: options.slots }, (_, slot) => slot);
+  }
+
+  /** One thing that a worker does. */
+  async step(): Promise<void> {
+    const session = [...this.sessions][this.#random(this.sessions.size + 1)];
+    const action = this.#random(20);
+    if (!session) this.#open();
+    else if (action < 8) this.#receive(session);
+    else if (action < 13) this.#write(session, 'done');
+    else if (action < 15) this.#rotate(session);
+    else if (action < 16) this.#journal.sync();
+    else if (action < 17) this.#reject(session);
+    else if (action < 18) session.row.truncate(1 + this.#random(60));
+    else await this.end(session);
+  }
+
+  /** Dies in the middle of what it does: what was counted and not written is forgotten. */
+  die(): void {
+    this.died = true;
+    for (const session of this.sessions) {
+      const how = (['nothing', 'intent', 'part', 'uncounted', 'renamed'] as const)[this.#random(5)];
+      if (how === 'intent' || how === 'part' || how === 'uncounted') this.#write(session, how);
+      if (how === 'renamed' && session.file?.hasBytes)
+        renameSync(session.file.path, final(session.file.path));
+    }
+  }
+
+  /** After the recovery: frames that lie in files, at least and (with empty ones) at most. */
+  framesInFiles(sensor: string, type: number): { least: number; most: number } {
+    const ended = this.ended.get(`${sensor}/${type}`) ?? 0;
+    const bounds = { least: ended, most: ended };
+    for (const { session, file, tally, expectedFrames } of this.sessions) {
+      if (session.sensor !== sensor || session.type !== type) continue;
+      // What had no whole record was removed with all its frames.
+      const removed = file && !existsSync(final(file.path));
+      bounds.least += removed ? file.framesBefore : expectedFrames;
+      bounds.most += removed ? file.framesBefore : Math.max(expectedFrames, tally.frames);
+    }
+    return bounds;
+  }
+
+  async end(session: Session): Promise<void> {
+    this.#write(session, 'done');
+    this.#rotate(session);
+    // Delivered with the last file, when there was none: the meta header alone.
+    this.#deliverMeta(session);
+    session.row.received(session.frames, session.bytes);
+    const totals = session.row.totals('closed');
+    const key = `${totals.sensor}/${totals.type}`;
+    this.ended.set(key, (this.ended.get(key) ?? 0) + session.tally.frames);
+    this.sessions.delete(session);
+    if (!(await this.#fold(totals))) return;
+    session.row.release();
+    this.#slots.push(session.session.slot);
+  }
+
+  #open(): void {
+    const slot = this.#slots.pop();
+    if (slot === undefined) return;
+    const type = [1, 3, 254][this.#random(3)]!;
+    const id = `${this.#prefix}.${this.opened}`;
+    this.opened += 1;
+    const sensor = sensorUuid(this.#random(4));
+    const openedAt = new Date();
+    mkdirSync(join(this.#dir, sensor, String(type)), { recursive: true });
+    const row = this.#journal.openSession({ id, slot, sensor, type, openedAt: +openedAt });
+    const session: SinkSession = {
+      id,
+      slot,
+      sensor,
+      type,
+      openedAt,
+      ...(type === 254 ? { meta: META } : {}),
+    };
+    const mask = this.#random(4);
+    const live = new Session(session, row, (mask & 1) !== 0, (mask & 2) !== 0);
+    row.route(mask);
+    if (type === 254) this.#count(live, META.frames, META.bytes.length);
+    if (type === 254 && live.toNull) row.delivered(NULL_SINK, META.frames, META.bytes.length);
+    this.sessions.add(live);
+  }
+
+  #receive(session: Session): void {
+    for (let frames = this.#random(5); frames >= 0; frames -= 1) {
+      const size = this.#random(40);
+      this.#count(session, 1, size);
+      if (session.dead) this.#rejectFrame(session, size);
+      else {
+        if (session.toDisk) session.waiting.push(size);
+        if (session.toNull) session.row.delivered(NULL_SINK, 1, size);
+      }
+    }
+    if (this.#random(2) === 0) session.row.received(session.frames, session.bytes);
+  }
+
+  #reject(session: Session): void {
+    if (this.#random(5) !== 0) return;
+    session.dead = true;
+    const size = this.#random(40);
+    this.#count(session, 1, size);
+    this.#rejectFrame(session, size);
+  }
+
+  #rejectFrame(session: Session, size: number): void {
+    session.row.reject(Reject.BAD_HMAC, 1, size);
+  }
+
+  #count(session: Session, frames: number, bytes: number): void {
+    session.frames += frames;
+    session.bytes += bytes;
+  }
+
+  /** The disk sink writes what waits: wholly, or up to some point of its work. */
+  #write(session: Session, until: 'done' | 'intent' | 'part' | 'uncounted'): void {
+    if (!session.toDisk) return;
+    const sizes = session.waiting.splice(0);
+    const bytes = sizes.reduce((sum, size) => sum + size, 0);
+    if (bytes === 0) {
+      if (until === 'done') this.#delivered(session, sizes.length, 0);
+      return;
+    }
+    const fresh = session.file === undefined;
+    const { tally } = session;
+    const file = this.#file(session);
+    if (fresh) this.#deliverMeta(session);
+    const preamble = fresh && session.files > 1 ? PREAMBLE : Buffer.alloc(0);
+    const plain = Buffer.concat([preamble, Buffer.alloc(bytes, 'x')]);
+    const data = encode(plain, file.path);
+    const size = contentOnDisk(file.path).disk;
+    if (preamble.length > 0) file.record.intent(preamble.length, tally.frames, tally.bytes);
+    file.record.intent(size + data.length, tally.frames + sizes.length, tally.bytes + bytes);
+    if (until === 'intent') return;
+    const written = until === 'part' ? this.#random(data.length) : data.length;
+    appendFileSync(file.path, data.subarray(0, written));
+    file.hasBytes = true;
+    if (until === 'part') return;
+    session.expectedFrames = tally.frames + sizes.length;
+    if (until === 'done') this.#delivered(session, sizes.length, bytes);
+  }
+
+  #delivered(session: Session, frames: number, bytes: number): void {
+    session.row.delivered(DISK_SINK, frames, bytes);
+    session.tally.frames += frames;
+    session.tally.bytes += bytes;
+  }
+
+  #deliverMeta(session: Session): void {
+    if (!session.toDisk || !session.session.meta || session.files > 1) return;
+    session.files = Math.max(session.files, 1);
+    if (session.tally.bytes > 0) return;
+    writeFileSync(metaPath(this.#dir, session.session), META.bytes);
+    this.#delivered(session, META.frames, META.bytes.length);
+  }
+
+  #file(session: Session): OpenFile {
+    if (session.file) return session.file;
+    const { sensor, type, id } = session.session;
+    const dir = join(this.#dir, sensor, String(type));
+    const extension = this.#compress && this.#random(2) === 0 ? 'dat.lz4' : 'dat';
+    const path = join(dir, `${id}_${session.files}.${extension}.part`);
+    const record = this.#journal.open({
+      sink: 'disk',
+      path,
+      session: session.session,
+      framesBefore: session.tally.frames,
+      bytesBefore: session.tally.bytes,
+    });
+    appendFileSync(path, '');
+    session.files += 1;
+    const framesBefore = session.tally.frames;
+    session.file = { path, record, hasBytes: false, framesBefore };
+    return session.file;
+  }
+
+  #rotate(session: Session): void {
+    if (!session.file) return;
+    renameSync(session.file.path, final(session.file.path));
+    session.file.record.release();
+    session.file = undefined;
+    session.expectedFrames = session.tally.frames;
+  }
+}
+
+function metaPath(dir: string, { sensor, type, id }: SinkSession): string {
+  return join(dir, sensor, String(type), `${id}.json`);
+}
+
+function final(path: string): string {
+  return path.slice(0, -'.part'.length);
+}
+
+function encode(plain: Buffer, path: string): Buffer {
+  if (!path.includes('.lz4')) return plain;
+  const data = Buffer.alloc(plain.length * COPIES);
+  for (const [index, byte] of plain.entries())
+    data.fill(byte, index * COPIES, (index + 1) * COPIES);
+  return data;
+}
+
+/** Bytes on disk, bytes before compression, and those of them that are repeated from before. */
+function contentOnDisk(path: string): { disk: number; plain: number; preamble: number } {
+  const disk = existsSync(path) ? readFileSync(path).length : 0;
+  const plain = path.includes('.lz4') ? Math.floor(disk / COPIES) : disk;
+  const first = /_0\./.test(basename(path));
+  return { disk, plain, preamble: first ? 0 : Math.min(PREAMBLE.length, plain) };
+}
+
+/** Cuts a `.part` file to whole records; one without any is removed. */
+export async function repairPart(path: string): Promise<PartRepair> {
+  const { plain, preamble } = contentOnDisk(path);
+  const kept = preamble + Math.floor((plain - preamble) / RECORD_BYTES) * RECORD_BYTES;
+  if (kept === preamble) {
+    rmSync(path);
+    if (/_0\./.test(path)) rmSync(path.replace(/_0\..*$/, '.json'), { force: true });
+    return { payloadBytes: 0 };
+  }
+  truncateSync(path, path.includes('.lz4') ? kept * COPIES : kept);
+  renameSync(path, final(path));
+  return { path: final(path), payloadBytes: kept };
+}
+
+/** Payload bytes of one sensor and type that lie in files. */
+export function bytesOnDisk(dir: string, sensor: string, type: number): number {
+  const place = join(dir, sensor, String(type));
+  if (!existsSync(place)) return 0;
+  let total = 0;
+  for (const name of readdirSync(place)) {
+    if (name.endsWith('.part')) throw new Error(`${name} was not repaired`);
+    const { disk, plain, preamble } = contentOnDisk(join(place, name));
+    if (name.endsWith('.json')) {
+      total += disk;
+      continue;
+    }
+    total += plain - preamble;
+  }
+  return total;
+}
+
+export { META };
