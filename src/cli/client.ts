@@ -1,4 +1,4 @@
-import { createReadStream, readFileSync } from 'node:fs';
+import { createReadStream, openSync, readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { createSecureContext } from 'node:tls';
 import { Command, InvalidArgumentError } from 'commander';
@@ -138,7 +138,13 @@ function readPem(path: string): Buffer {
 }
 
 function openInput(path: string | undefined): Readable {
-  if (path !== undefined && path !== '-') return createReadStream(path);
+  if (path !== undefined && path !== '-') {
+    try {
+      return createReadStream(path, { fd: openSync(path, 'r') });
+    } catch (cause) {
+      throw new GatewayError('D4GW_E_CLIENT', `${path}: ${messageOf(cause)}`, { cause });
+    }
+  }
   if (process.stdin.isTTY) {
     process.stderr.write('d4gw client: reading from the terminal; end with Ctrl-D\n');
   }

@@ -1,7 +1,6 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { messageOf } from '../errors.js';
-import type { Target } from './target.js';
 
 /** The certificate of one side was refused: trying again would change nothing. */
 export class CertificateError extends Error {}
@@ -18,15 +17,29 @@ const SELF_SIGNED: readonly string[] = [
 const CLIENT_CERTIFICATE_ALERT =
   /ALERT_(CERTIFICATE_REQUIRED|BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|CERTIFICATE_(REVOKED|EXPIRED|UNKNOWN)|UNKNOWN_CA)/;
 
-/** Turns a socket's error into one that says what to do where that is known. */
+const TLS_HINTS: readonly { of: RegExp; hint: string }[] = [
+  {
+    of: /wrong version number|packet length too long/,
+    hint: ': does it listen by plain TCP? Then give --tcp',
+  },
+  {
+    of: /alert handshake failure/,
+    hint: ': it may want a client certificate (--cert and --key-file)',
+  },
+];
+
+/**
+ * Turns a socket's error into one that says what to do where that is known.
+ * @param name what the server's certificate was checked against
+ */
 export function explainConnectionError(
   error: Error,
   socket: Socket | TLSSocket,
-  target: Exclude<Target, { kind: 'stdout' }>,
+  name: string,
 ): Error {
   const code = (error as NodeJS.ErrnoException).code ?? '';
   if ('authorizationError' in socket && socket.authorizationError) {
-    return new CertificateError(certificateProblem(error, code, target), { cause: error });
+    return new CertificateError(certificateProblem(error, code, name), { cause: error });
   }
   if (CLIENT_CERTIFICATE_ALERT.test(code)) {
     const mend = 'give one that it trusts with --cert and --key-file';
@@ -36,18 +49,15 @@ export function explainConnectionError(
   }
   if (code === 'EPROTO' || code.startsWith('ERR_SSL_')) {
     const reason = (error as { reason?: string }).reason ?? code;
-    return new Error(`TLS failed (${reason}); for a server that listens by plain TCP give --tcp`);
+    const hint = TLS_HINTS.find(({ of }) => of.test(reason))?.hint ?? '';
+    return new Error(`TLS failed (${reason})${hint}`, { cause: error });
   }
   // Several addresses were tried: the error has no message of its own.
   if (error instanceof AggregateError) return new Error(error.errors.map(messageOf).join(', '));
   return error;
 }
 
-function certificateProblem(
-  error: Error,
-  code: string,
-  target: Exclude<Target, { kind: 'stdout' }>,
-): string {
+function certificateProblem(error: Error, code: string, name: string): string {
   if (SELF_SIGNED.includes(code)) {
     return (
       `no known authority signed the server's certificate (${code}). ` +
@@ -59,7 +69,7 @@ function certificateProblem(
     const names = (error as { cert?: { subjectaltname?: string } }).cert?.subjectaltname;
     const given = names ? `it is for ${names.slice(0, 200)}` : 'it names no host';
     return (
-      `the server's certificate is not for ${target.host}: ${given}. ` +
+      `the server's certificate is not for ${name}: ${given}. ` +
       'Connect by such a name, or give it with --servername'
     );
   }

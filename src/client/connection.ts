@@ -50,7 +50,7 @@ export function connect(
   const { host, port } = target;
   if (target.kind === 'tcp') {
     const socket = connectTcp({ host, port });
-    return new SocketConnection(socket, 'connect', target, clock, events);
+    return new SocketConnection(socket, 'connect', host, clock, events);
   }
   // RFC 6066, section 3: no address as a server name.
   const servername = secure.servername ?? (isIP(host) ? '' : host);
@@ -61,9 +61,11 @@ export function connect(
     ...secure,
     servername,
   });
-  return new SocketConnection(socket, 'secureConnect', target, clock, events);
+  const name = secure.servername ?? host;
+  return new SocketConnection(socket, 'secureConnect', name, clock, events);
 }
 
+/** A socket that is connecting; `name` is what its server's certificate is checked against. */
 class SocketConnection implements Connection {
   readonly #socket: Socket | TLSSocket;
   readonly #clock: Clock;
@@ -78,14 +80,14 @@ class SocketConnection implements Connection {
   constructor(
     socket: Socket | TLSSocket,
     ready: 'connect' | 'secureConnect',
-    target: Exclude<Target, { kind: 'stdout' }>,
+    name: string,
     clock: Clock,
     events: ConnectionEvents,
   ) {
     this.#socket = socket;
     this.#clock = clock;
     this.#cancelDeadline = clock.after(CONNECT_MS_MAX, () => {
-      this.#error = new Error(`no connection within ${CONNECT_MS_MAX / 1000} s`);
+      this.#error ??= new Error(`no connection within ${CONNECT_MS_MAX / 1000} s`);
       socket.destroy();
     });
     // Each write is a whole frame: nothing is gained by waiting for more.
@@ -105,14 +107,16 @@ class SocketConnection implements Connection {
     });
     socket.once('end', () => {
       if (this.#isEnding) return;
-      this.#error = new Error('the server closed it');
+      this.#error ??= new Error('the server closed it');
       socket.destroy();
     });
     socket.once('finish', () => {
       this.#isFinished = this.#isEnding;
     });
     socket.on('error', (error) => {
-      this.#error ??= explainConnectionError(error, socket, target);
+      this.#error ??= explainConnectionError(error, socket, name);
+      // An alert after the handshake leaves a TLSSocket as it is.
+      socket.destroy();
     });
     socket.once('close', () => {
       this.#isClosed = true;
@@ -135,7 +139,7 @@ class SocketConnection implements Connection {
 
   end(): void {
     this.#isEnding = true;
-    this.#socket.end(() => {
+    this.#socket.once('finish', () => {
       // All is with the kernel, which delivers it even if the server never closes.
       this.#cancelDeadline = this.#clock.after(CLOSE_MS_MAX, () => this.#socket.destroy());
     });
