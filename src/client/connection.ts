@@ -68,7 +68,6 @@ export function connect(
 /** A socket that is connecting; `name` is what its server's certificate is checked against. */
 class SocketConnection implements Connection {
   readonly #socket: Socket | TLSSocket;
-  readonly #clock: Clock;
   #isOpen = false;
   #isFull = false;
   #isEnding = false;
@@ -85,7 +84,6 @@ class SocketConnection implements Connection {
     events: ConnectionEvents,
   ) {
     this.#socket = socket;
-    this.#clock = clock;
     this.#cancelDeadline = clock.after(CONNECT_MS_MAX, () => {
       this.#error ??= new Error(`no connection within ${CONNECT_MS_MAX / 1000} s`);
       socket.destroy();
@@ -111,7 +109,10 @@ class SocketConnection implements Connection {
       socket.destroy();
     });
     socket.once('finish', () => {
-      this.#isFinished = this.#isEnding;
+      if (!this.#isEnding) return;
+      // All is with the kernel, which delivers it even if the server never closes.
+      this.#isFinished = true;
+      this.#cancelDeadline = clock.after(CLOSE_MS_MAX, () => socket.destroy());
     });
     socket.on('error', (error) => {
       this.#error ??= explainConnectionError(error, socket, name);
@@ -139,10 +140,7 @@ class SocketConnection implements Connection {
 
   end(): void {
     this.#isEnding = true;
-    this.#socket.once('finish', () => {
-      // All is with the kernel, which delivers it even if the server never closes.
-      this.#cancelDeadline = this.#clock.after(CLOSE_MS_MAX, () => this.#socket.destroy());
-    });
+    this.#socket.end();
   }
 
   destroy(): void {
