@@ -21,7 +21,7 @@ export function ledgerCommand(): Command {
       'Shows, for each sensor, type and sink, what was received, delivered, rejected, lost and is ' +
         'in flight, in frames and payload bytes. Works beside a running gateway and without one. ' +
         'Exits 1 where received = delivered + rejected + lost + in flight does not hold, or where ' +
-        'a journal is damaged.',
+        'figures are missing because a journal or a report was damaged.',
     )
     .option('--config <file>', 'configuration of the gateway (default: the embedded one)')
     .option('--data-dir <dir>', 'its data directory, in place of the one configured')
@@ -44,7 +44,8 @@ async function run(options: LedgerCommandOptions): Promise<void> {
   } else {
     process.stdout.write(renderLedger(report, { sessions }));
   }
-  if (!report.balanced || report.damagedRows > 0) process.exitCode = 1;
+  const { balanced, damagedRows, spoiled } = report;
+  if (!balanced || damagedRows > 0 || spoiled.sessions > 0) process.exitCode = 1;
 }
 
 function sensorUuid(text: string): string {

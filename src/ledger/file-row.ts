@@ -1,3 +1,4 @@
+import { GatewayError } from '../errors.js';
 import type { FileRecord } from '../sinks/sink.js';
 import { crc32 } from './crc32.js';
 import {
@@ -7,6 +8,8 @@ import {
   FILE_ID,
   FILE_ID_LENGTH,
   FILE_INTENTS,
+  FILE_META_BYTES,
+  FILE_META_FRAMES,
   FILE_PATH,
   FILE_PATH_LENGTH,
   FILE_ROW_BYTES,
@@ -26,6 +29,7 @@ import {
   writeText,
 } from './journal-layout.js';
 import type { SessionRow } from './session-row.js';
+import type { Amount } from './totals.js';
 
 /** What holds of a file once a write is done. */
 export interface Intent {
@@ -44,8 +48,8 @@ export interface NewFile {
   sessionId: string;
   framesBefore: number;
   bytesBefore: number;
-  /** Of a meta header that is delivered with this file, beside it. */
-  metaBytes: number;
+  /** A meta header that is delivered with this file, beside it. */
+  meta: Amount;
   compressed: boolean;
 }
 
@@ -71,11 +75,14 @@ function encodeIntent(sequence: number, intent: Intent): Buffer {
   return intentImage;
 }
 
-/** @throws RangeError where the path is too long for a row */
+/** @throws GatewayError D4GW_E_LEDGER where the path is too long for a row */
 export function encodeFileRow(file: NewFile): Buffer {
   const pathBytes = Buffer.byteLength(file.path);
   if (pathBytes > PATH_BYTES_MAX) {
-    throw new RangeError(`a path of ${pathBytes} bytes, over ${PATH_BYTES_MAX}: ${file.path}`);
+    throw new GatewayError(
+      'D4GW_E_LEDGER',
+      `a path of ${pathBytes} bytes, over ${PATH_BYTES_MAX}, cannot be journaled: ${file.path}`,
+    );
   }
   const row = Buffer.alloc(FILE_ROW_BYTES);
   row.writeUInt32LE(ROW_FILE, ROW_KIND);
@@ -85,11 +92,13 @@ export function encodeFileRow(file: NewFile): Buffer {
   row.writeUInt16LE(file.compressed ? 1 : 0, FILE_FLAGS);
   row.writeDoubleLE(file.framesBefore, FILE_FRAMES_BEFORE);
   row.writeDoubleLE(file.bytesBefore, FILE_BYTES_BEFORE);
+  row.writeDoubleLE(file.meta.frames, FILE_META_FRAMES);
+  row.writeDoubleLE(file.meta.bytes, FILE_META_BYTES);
   row.writeUInt32LE(crc32(row, FILE_SINK, FILE_INTENTS), ROW_CRC);
   const first = {
     fileBytes: 0,
-    frames: file.framesBefore,
-    bytes: file.bytesBefore,
+    frames: file.framesBefore + file.meta.frames,
+    bytes: file.bytesBefore + file.meta.bytes,
     contentBytes: 0,
   };
   encodeIntent(1, first).copy(row, FILE_INTENTS + INTENT_BYTES);
@@ -121,7 +130,7 @@ export class FileRow implements FileRecord {
     this.session = session;
     this.sink = file.sink;
     this.#compressed = file.compressed;
-    this.#bytesBeside = file.bytesBefore + file.metaBytes;
+    this.#bytesBeside = file.bytesBefore + file.meta.bytes;
     const older = session.newestFile[file.sink];
     if (older && !older.#freed) {
       this.#older = older;

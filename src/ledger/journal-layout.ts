@@ -64,7 +64,10 @@ export const FILE_ID_LENGTH = 12; // u16
 export const FILE_FLAGS = 14; // u16: 1 when its content is compressed
 export const FILE_FRAMES_BEFORE = 16; // f64
 export const FILE_BYTES_BEFORE = 24; // f64
-export const FILE_ID = 32;
+/** Of a meta header that stands beside the file, delivered with it. */
+export const FILE_META_FRAMES = 32; // f64
+export const FILE_META_BYTES = 40; // f64
+export const FILE_ID = 48;
 export const FILE_PATH = FILE_ID + ID_BYTES_MAX;
 /** What is above here is written once and under the row's checksum. */
 export const FILE_STATIC_END = FILE_PATH + PATH_BYTES_MAX;

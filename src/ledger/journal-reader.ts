@@ -12,6 +12,7 @@ import {
   FILE_ID_LENGTH,
   FILE_INTENTS,
   FILE_MARK,
+  FILE_META_FRAMES,
   FILE_PATH,
   FILE_PATH_LENGTH,
   FILE_ROW_BYTES,
@@ -83,6 +84,8 @@ export interface FileImage {
   path: string;
   framesBefore: number;
   bytesBefore: number;
+  /** A meta header that is delivered with this file, beside it. */
+  meta: Amount;
   compressed: boolean;
   /** Newest first: none, one or two. */
   intents: Intent[];
@@ -234,6 +237,7 @@ function decodeFile(row: Buffer, index: number, header: JournalHeader): FileImag
     path: row.toString('utf8', FILE_PATH, FILE_PATH + pathBytes),
     framesBefore: row.readDoubleLE(FILE_FRAMES_BEFORE),
     bytesBefore: row.readDoubleLE(FILE_BYTES_BEFORE),
+    meta: amount(row, FILE_META_FRAMES),
     compressed: row.readUInt16LE(FILE_FLAGS) === 1,
     intents: [decodeIntent(row, 0), decodeIntent(row, 1)]
       .filter((intent) => intent !== undefined)

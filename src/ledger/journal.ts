@@ -3,6 +3,7 @@ import { closeSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { GatewayError, messageOf } from '../errors.js';
 import type { FileJournal, SinkSession } from '../sinks/sink.js';
+import { NOTHING } from './amounts.js';
 import { encodeFileRow, FileRow, type FileRowOwner } from './file-row.js';
 import {
   CLOSED_MARK,
@@ -18,6 +19,7 @@ import {
 } from './journal-layout.js';
 import { bootId, startTicks } from './process.js';
 import { type JournalSession, type RowOwner, SessionRow } from './session-row.js';
+import type { Amount } from './totals.js';
 
 /** Files that a session may have open or closing at a time, on average over all of a worker's. */
 const FILES_PER_SESSION = 4;
@@ -146,7 +148,7 @@ export class LedgerJournal implements FileJournal, RowOwner, FileRowOwner {
       framesBefore: file.framesBefore,
       bytesBefore: file.bytesBefore,
       // The stream's first data brings its meta header (`MetaHeader.frames`).
-      metaBytes: file.bytesBefore === 0 ? (file.session.meta?.bytes.length ?? 0) : 0,
+      meta: file.bytesBefore === 0 ? metaOf(file.session) : NOTHING,
       compressed: /\.(gz|lz4)\.part$/.test(file.path),
     };
     const image = encodeFileRow(entry);
@@ -292,4 +294,8 @@ export class LedgerJournal implements FileJournal, RowOwner, FileRowOwner {
       );
     }
   }
+}
+
+function metaOf({ meta }: SinkSession): Amount {
+  return meta ? { frames: meta.frames, bytes: meta.bytes.length } : NOTHING;
 }

@@ -12,7 +12,7 @@ import {
   type SessionImage,
 } from './journal-reader.js';
 import { bootId, isRunning } from './process.js';
-import { type LedgerStore, wrongIn } from './store.js';
+import type { LedgerStore } from './store.js';
 import type { Amount, SessionTotals } from './totals.js';
 
 /** How long one file may take to be repaired; it is then left as it is. */
@@ -30,7 +30,10 @@ export interface PartRepair {
   payloadBytes: number;
 }
 
-/** Cuts a `.part` file to its last whole record and gives it its final name. */
+/**
+ * Cuts a `.part` file to its last whole record and gives it its final name. Where that was done
+ * already it measures the finished file.
+ */
 export type RepairPart = (partPath: string) => Promise<PartRepair>;
 
 export interface RecoveryOptions {
@@ -96,7 +99,9 @@ export async function recoverJournal(
   report.died = !snapshot.closed;
   report.machineRestarted = header.bootId !== bootId();
   if (snapshot.damaged > 0) {
-    report.errors.push(`${path}: ${snapshot.damaged} damaged rows: their sessions are not counted`);
+    report.errors.push(
+      `${path}: damaged rows: ${snapshot.damaged}, whose sessions are not counted`,
+    );
   }
   const held = await settleFiles(path, snapshot, repair, options, report);
   await foldSessions(snapshot, held, store, report);
@@ -181,7 +186,7 @@ class Settling {
     if (mark.state === Mark.DONE) return { frames: mark.frames, bytes: mark.bytes };
     try {
       const size = await sizeOf(file.path);
-      if (size === undefined) return await this.#withoutPart();
+      if (size === undefined) return await this.#withoutPart(repair, timeoutMs);
       // A recovery that was cut short may have cut the file already.
       const before = mark.state === Mark.BEGUN ? mark.size : size;
       return await this.#repair(before, repair, timeoutMs);
@@ -209,12 +214,13 @@ class Settling {
   }
 
   /** The process ended between the last steps of finishing the file, or a recovery did. */
-  async #withoutPart(): Promise<Amount> {
+  async #withoutPart(repair: RepairPart, timeoutMs: number): Promise<Amount> {
     const file = this.#file;
     const finished = await sizeOf(file.path.slice(0, -PART_SUFFIX.length));
     if (file.mark.state === Mark.BEGUN) {
-      // Repaired, but not marked so. The repair removes only what holds nothing.
-      return heldBy(file, file.mark.size, file.compressed ? undefined : finished);
+      // Repaired, but not marked so: now it is only measured. Not found, it has another name.
+      const { path, payloadBytes } = await within(timeoutMs, repair(file.path));
+      return heldBy(file, file.mark.size, path === undefined ? undefined : payloadBytes);
     }
     if (finished !== undefined) return heldBy(file, Number.POSITIVE_INFINITY, undefined);
     const announced = file.intents[0];
@@ -246,11 +252,6 @@ async function foldSessions(
   const { folded } = store.read(snapshot.sessions.map(({ totals: { id } }) => id));
   for (const session of snapshot.sessions) {
     const settled = session.ended ? session.totals : settle(session, held);
-    const wrong = wrongIn(settled);
-    if (wrong) {
-      report.errors.push(`${wrong}: it is not counted`);
-      continue;
-    }
     // What an earlier, unfinished recovery has added is lost all the same.
     const lost = Object.values(settled.lost);
     report.lostFrames += Math.max(0, ...lost.map(({ frames }) => frames));

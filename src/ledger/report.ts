@@ -3,7 +3,7 @@ import { addSession, NOTHING, noTotals, type SensorTotals, sum } from './amounts
 import { balance, type Imbalance, inFlightOf } from './balance.js';
 import { type JournalSnapshot, listJournals, readJournal } from './journal-reader.js';
 import { isRunning } from './process.js';
-import { openLedger, type RecoveryEvent } from './store.js';
+import { openLedger, type RecoveryEvent, type Spoiled } from './store.js';
 import type { Amount, Totals } from './totals.js';
 
 /** What one sink came to, for the sessions that were routed to it. */
@@ -59,6 +59,8 @@ export interface LedgerReport {
   refusals: Record<string, number>;
   workerDeaths: number;
   recoveries: RecoveryEvent[];
+  /** Ended sessions that are in no total, for their figures were none. */
+  spoiled: Spoiled;
   sessions: LiveReport[];
 }
 
@@ -77,9 +79,9 @@ export async function readLedger(dataDir: string, sensor?: string): Promise<Ledg
     const wanted = (totals: Totals) => sensor === undefined || totals.sensor === sensor;
     const folded = contents.totals.filter(wanted);
     const sessions = live.filter((session) => wanted(session) && !contents.folded.has(session.id));
-    const { refusals, workerDeaths, recoveries } = contents;
+    const { refusals, workerDeaths, recoveries, spoiled } = contents;
     const figures = summarize(folded, sessions);
-    return { ...figures, problems, damagedRows, refusals, workerDeaths, recoveries };
+    return { ...figures, problems, damagedRows, refusals, workerDeaths, recoveries, spoiled };
   } finally {
     await store.close();
   }
@@ -110,7 +112,7 @@ function readLive(dataDir: string): { live: Live[]; problems: string[]; damagedR
     if (!snapshot) continue;
     const { header, sessions, damaged } = snapshot;
     damagedRows += damaged;
-    if (damaged > 0) problems.push(`${path}: ${damaged} damaged rows, whose sessions do not show`);
+    if (damaged > 0) problems.push(`${path}: damaged rows: ${damaged}, whose sessions do not show`);
     if (sessions.length > 0 && !isRunning(header)) {
       problems.push(
         `${path}: process ${header.pid} has died; what shows as in flight is settled when the gateway starts`,

@@ -7,9 +7,8 @@ import { addSession, noTotals, type SensorTotals } from './amounts.js';
 import type { Amount, SessionTotals } from './totals.js';
 
 /**
- * The ledger's totals in LMDB, in `<dataDir>/ledger/` beside the workers' journals. The primary is
- * the only writer: it reads, adds and writes back without a write lock, one batch at a time. One
- * database; what an entry is stands before its key's first slash:
+ * The ledger's totals in LMDB, in `<dataDir>/ledger/` beside the workers' journals; the primary is
+ * the only writer. One database; what an entry is stands before its key's first slash:
  *
  *     format                  number, FORMAT
  *     totals/<uuid>/<type>    SensorTotals
@@ -19,9 +18,7 @@ import type { Amount, SessionTotals } from './totals.js';
  *     refused/<reason>        number of connections
  *     deaths                  number of workers that died
  *     recoveries              the last RecoveryEvents, newest last
- *
- * The asynchronous `transaction(callback)` of lmdb-js is not used: on some builds of Node its
- * callback is never called. A `batch` of puts is one transaction too.
+ *     spoiled                 Spoiled: sessions whose figures cannot be added
  */
 const FORMAT = 1;
 const DIRECTORY_MODE = 0o700;
@@ -42,6 +39,8 @@ const REFUSALS_FLUSH_MS = 1_000;
 /** Reasons kept apart; more are counted as `other`. They are few: a bound against mistakes. */
 const REASONS_MAX = 64;
 export const RECOVERIES_KEPT = 100;
+const SPOILED_REASONS_KEPT = 10;
+const NONE_SPOILED: Spoiled = { sessions: 0, reasons: [] };
 
 /** A process died, and its journal was recovered. */
 export interface RecoveryEvent {
@@ -64,6 +63,14 @@ export interface LedgerContents {
   refusals: Record<string, number>;
   workerDeaths: number;
   recoveries: RecoveryEvent[];
+  spoiled: Spoiled;
+}
+
+/** Sessions whose figures were none, so that they are in no total. */
+export interface Spoiled {
+  sessions: number;
+  /** Of the last of them. */
+  reasons: string[];
 }
 
 export interface LedgerOptions {
@@ -143,14 +150,11 @@ export class LedgerStore {
 
   /**
    * Adds ended sessions to the totals of their sensor and type, each id once. On disk when it
-   * resolves; nothing of a fold that rejects may be taken as added: fold it again.
+   * resolves; nothing of a fold that rejects may be taken as added: fold it again. A session whose
+   * figures are none spoils no totals: it is noted as such.
    * @param event the recovery that these sessions come from
    */
   async fold(totals: readonly SessionTotals[], event?: RecoveryEvent): Promise<void> {
-    for (const session of totals) {
-      const wrong = wrongIn(session);
-      if (wrong) throw new GatewayError('D4GW_E_LEDGER', wrong);
-    }
     if (this.#closed) throw new GatewayError('D4GW_E_LEDGER', 'the ledger is closed');
     const parts: Promise<void>[] = [];
     for (let first = 0; first < Math.max(totals.length, 1); first += FOLD_BATCH_MAX) {
@@ -196,6 +200,7 @@ export class LedgerStore {
         folded: new Set(ids.filter((id) => get(`folded/${id}`) !== undefined)),
         refusals,
         workerDeaths: (get('deaths') as number | undefined) ?? 0,
+        spoiled: (get('spoiled') as Spoiled | undefined) ?? NONE_SPOILED,
         recoveries: (get('recoveries') as RecoveryEvent[] | undefined) ?? [],
       };
     } finally {
@@ -253,29 +258,18 @@ export class LedgerStore {
     return folds;
   }
 
-  /** One transaction. */
+  /** One transaction; nothing in it throws after a write, which would commit the half of it. */
   async #write(folds: readonly Fold[] = []): Promise<void> {
-    this.#db.resetReadTxn();
-    const changes = new Map<string, unknown>();
-    const get = <T>(key: string): T | undefined =>
-      (changes.has(key) ? changes.get(key) : this.#db.get(key)) as T | undefined;
-    for (const { totals, event } of folds) {
-      for (const session of totals) foldSession(session, get, changes);
-      if (event) recordEvent(event, get, changes);
-    }
     const refusals = this.#refusals;
     this.#refusals = new Map();
-    for (const [reason, count] of refusals) {
-      changes.set(`refused/${reason}`, (get<number>(`refused/${reason}`) ?? 0) + count);
-    }
-    const forgotten = this.#oldest(get<number>('next') ?? 0);
     try {
-      await this.#db.batch(() => {
-        for (const [key, value] of changes) void this.#db.put(key, value);
-        for (const { key, value } of forgotten) {
-          void this.#db.remove(key);
-          void this.#db.remove(`folded/${value}`);
+      await this.#db.transaction(() => {
+        for (const { totals, event } of folds) {
+          for (const session of totals) this.#fold(session);
+          if (event) this.#record(event);
         }
+        for (const [reason, count] of refusals) this.#count(`refused/${reason}`, count);
+        this.#forget();
       });
     } catch (error) {
       for (const [reason, count] of refusals) this.refuse(reason, count);
@@ -283,42 +277,63 @@ export class LedgerStore {
     }
   }
 
-  #oldest(next: number): { key: string; value: unknown }[] {
-    const end = orderKey(Math.max(0, next - FOLDED_KEPT));
-    return Array.from(this.#db.getRange({ start: 'order/', end, limit: 2 * FOLD_BATCH_MAX }));
+  #fold(session: SessionTotals): void {
+    const marker = `folded/${session.id}`;
+    if (this.#db.get(marker) !== undefined) return;
+    const next = this.#count('next', 1);
+    void this.#db.put(marker, next);
+    void this.#db.put(orderKey(next), session.id);
+    const wrong = wrongIn(session);
+    if (wrong) {
+      this.#spoiled(wrong);
+      return;
+    }
+    const key = `totals/${session.sensor}/${String(session.type).padStart(3, '0')}`;
+    const known = this.#db.get(key) as SensorTotals | undefined;
+    const total = known ?? noTotals(session.sensor, session.type);
+    addSession(total, session, session.end);
+    void this.#db.put(key, total);
   }
-}
 
-type Get = <T>(key: string) => T | undefined;
+  #spoiled(reason: string): void {
+    const known = (this.#db.get('spoiled') as Spoiled | undefined) ?? NONE_SPOILED;
+    const reasons = [...known.reasons, reason].slice(-SPOILED_REASONS_KEPT);
+    void this.#db.put('spoiled', { sessions: known.sessions + 1, reasons });
+  }
 
-function foldSession(session: SessionTotals, get: Get, changes: Map<string, unknown>): void {
-  const marker = `folded/${session.id}`;
-  if (get(marker) !== undefined) return;
-  const number = get<number>('next') ?? 0;
-  changes.set(marker, number);
-  changes.set(orderKey(number), session.id);
-  changes.set('next', number + 1);
-  const key = `totals/${session.sensor}/${String(session.type).padStart(3, '0')}`;
-  const total = get<SensorTotals>(key) ?? noTotals(session.sensor, session.type);
-  addSession(total, session, session.end);
-  changes.set(key, total);
-}
+  #record(event: RecoveryEvent): void {
+    const events = (this.#db.get('recoveries') as RecoveryEvent[] | undefined) ?? [];
+    if (events.some(({ id }) => id === event.id)) return;
+    void this.#db.put('recoveries', [...events, event].slice(-RECOVERIES_KEPT));
+    this.#count('deaths', 1);
+  }
 
-function recordEvent(event: RecoveryEvent, get: Get, changes: Map<string, unknown>): void {
-  const events = get<RecoveryEvent[]>('recoveries') ?? [];
-  if (events.some(({ id }) => id === event.id)) return;
-  changes.set('recoveries', [...events, event].slice(-RECOVERIES_KEPT));
-  changes.set('deaths', (get<number>('deaths') ?? 0) + 1);
+  /** Adds to a number, and returns what it was. */
+  #count(key: string, more: number): number {
+    const before = (this.#db.get(key) as number | undefined) ?? 0;
+    void this.#db.put(key, before + more);
+    return before;
+  }
+
+  #forget(): void {
+    const end = orderKey(
+      Math.max(0, ((this.#db.get('next') as number | undefined) ?? 0) - FOLDED_KEPT),
+    );
+    const oldest = this.#db.getRange({ start: 'order/', end, limit: 2 * FOLD_BATCH_MAX });
+    for (const { key, value } of [...oldest]) {
+      void this.#db.remove(key);
+      void this.#db.remove(`folded/${value}`);
+    }
+  }
 }
 
 function orderKey(number: number): string {
   return `order/${String(number).padStart(16, '0')}`;
 }
 
-/** Why a session's totals cannot be added, for a figure that is none would spoil all for good. */
-export function wrongIn(session: SessionTotals): string | undefined {
+/** Why a session's totals cannot be added: a figure that is none would spoil all for good. */
+function wrongIn(session: SessionTotals): string | undefined {
   const { id, sensor, type, received, truncated } = session;
-  if (typeof id !== 'string' || id.length === 0) return 'a session has no id';
   if (!isSensorUuid(sensor)) return `session ${id} is of no sensor: ${sensor}`;
   if (!Number.isInteger(type)) return `session ${id} is of no type: ${type}`;
   const amounts = [session.delivered, session.rejected, session.lost].flatMap(

@@ -28,6 +28,10 @@ export function renderLedger(report: LedgerReport, options: { sessions: boolean 
   }
   lines.push('');
   for (const problem of report.problems) lines.push(`note: ${problem}`);
+  const { sessions, reasons } = report.spoiled;
+  if (sessions > 0)
+    lines.push(`note: ${counted(sessions, 'session')} in no total, the last being:`);
+  for (const reason of reasons) lines.push(`  ${reason}`);
   for (const imbalance of report.imbalances) lines.push(imbalanceLine(imbalance));
   lines.push(report.balanced ? 'in balance' : 'OUT OF BALANCE');
   return `${lines.join('\n')}\n`;

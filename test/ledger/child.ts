@@ -15,7 +15,6 @@ async function simulate(): Promise<void> {
   const simulation = new Simulation(journal, files!, random, {
     prefix: seed!,
     slots: 4096,
-    compress: true,
     fold: async () => false,
   });
   let ended = 0;
@@ -33,7 +32,10 @@ async function simulate(): Promise<void> {
 async function count(): Promise<void> {
   const journal = new LedgerJournal(path!, { sinks: ['null'], sessions: 64 });
   const rows = Array.from({ length: 64 }, (_, slot) =>
-    journal.openSession({ id: `${slot}`, slot, sensor: sensorUuid(slot), type: 1, openedAt: 1 }),
+    journal.openSession(
+      { id: `${slot}`, slot, sensor: sensorUuid(slot), type: 1, openedAt: 1 },
+      [0],
+    ),
   );
   for (let frames = 1; ; frames += 1) {
     for (const row of rows) {

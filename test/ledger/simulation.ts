@@ -89,21 +89,19 @@ export class Simulation {
   readonly #random: Random;
   readonly #prefix: string;
   readonly #fold: Fold;
-  readonly #compress: boolean;
   readonly #slots: number[];
 
   constructor(
     journal: LedgerJournal,
     dir: string,
     random: Random,
-    options: { prefix: string; slots: number; compress: boolean; fold: Fold },
+    options: { prefix: string; slots: number; fold: Fold },
   ) {
     this.#journal = journal;
     this.#dir = dir;
     this.#random = random;
     this.#prefix = options.prefix;
     this.#fold = options.fold;
-    this.#compress = options.compress;
     this.#slots = Array.from({ length: options.slots }, (_, slot) => slot);
   }
 
@@ -138,10 +136,12 @@ export class Simulation {
     const bounds = { least: ended, most: ended };
     for (const { session, file, tally, expectedFrames } of this.sessions) {
       if (session.sensor !== sensor || session.type !== type) continue;
-      // What had no whole record was removed with all its frames.
-      const removed = file && !existsSync(final(file.path));
-      bounds.least += removed ? file.framesBefore : expectedFrames;
-      bounds.most += removed ? file.framesBefore : Math.max(expectedFrames, tally.frames);
+      // An empty file was removed; one without a whole record is kept as raw.
+      const places = file ? [final(file.path), final(file.path).replace('.dat', '.raw')] : [];
+      const removed = file && !places.some(existsSync);
+      const least = removed ? file.framesBefore : expectedFrames;
+      bounds.least += least;
+      bounds.most += Math.max(least, tally.frames);
     }
     return bounds;
   }
@@ -230,6 +230,7 @@ export class Simulation {
     const { tally } = session;
     const file = this.#file(session);
     if (fresh) this.#deliverMeta(session);
+    if (fresh) file.framesBefore = tally.frames;
     const preamble = fresh && session.files > 1 ? PREAMBLE : Buffer.alloc(0);
     const plain = Buffer.concat([preamble, Buffer.alloc(bytes, 'x')]);
     const data = encode(plain, file.path);
@@ -263,7 +264,7 @@ export class Simulation {
     if (session.file) return session.file;
     const { sensor, type, id } = session.session;
     const dir = join(this.#dir, sensor, String(type));
-    const extension = this.#compress && this.#random(2) === 0 ? 'dat.lz4' : 'dat';
+    const extension = this.#random(2) === 0 ? 'dat.lz4' : 'dat';
     const path = join(dir, `${id}_${session.files}.${extension}.part`);
     const record = this.#journal.open({
       sink: 'disk',
@@ -312,18 +313,27 @@ function contentOnDisk(path: string): { disk: number; plain: number; preamble: n
   return { disk, plain, preamble: first ? 0 : Math.min(PREAMBLE.length, plain) };
 }
 
-/** Cuts a `.part` file to whole records; one without any is removed. */
+/**
+ * Cuts a `.part` file to whole records. One without any is kept as raw, an empty one is removed;
+ * one that is finished is measured.
+ */
 export async function repairPart(path: string): Promise<PartRepair> {
-  const { plain, preamble } = contentOnDisk(path);
-  const kept = preamble + Math.floor((plain - preamble) / RECORD_BYTES) * RECORD_BYTES;
-  if (kept === preamble) {
-    rmSync(path);
-    if (/_0\./.test(path)) rmSync(path.replace(/_0\..*$/, '.json'), { force: true });
-    return { payloadBytes: 0 };
+  const finished = final(path);
+  if (!existsSync(path)) {
+    const name = existsSync(finished) ? finished : undefined;
+    return { path: name, payloadBytes: contentOnDisk(finished).plain };
   }
+  const { plain, preamble } = contentOnDisk(path);
+  if (plain === 0) {
+    rmSync(path);
+    return { path: undefined, payloadBytes: 0 };
+  }
+  const whole = preamble + Math.floor((plain - preamble) / RECORD_BYTES) * RECORD_BYTES;
+  const kept = whole === preamble ? plain : whole;
+  const target = whole === preamble ? finished.replace('.dat', '.raw') : finished;
   truncateSync(path, path.includes('.lz4') ? kept * COPIES : kept);
-  renameSync(path, final(path));
-  return { path: final(path), payloadBytes: kept };
+  renameSync(path, target);
+  return { path: target, payloadBytes: kept };
 }
 
 /** Payload bytes of one sensor and type that lie in files. */
