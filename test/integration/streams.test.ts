@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { describe, test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
+import { isDeepStrictEqual } from 'node:util';
 import { rejectName } from '../../src/wire/reject.js';
 import {
   type RecordedStream,
@@ -21,6 +22,7 @@ import {
   socatFile,
   TRANSPORTS,
   type Transport,
+  until,
   untilLedger,
   workersOf,
   write,
@@ -132,17 +134,16 @@ describe('recorded streams', { skip: skipWithoutShared() }, async () => {
     const files = gateway!.files();
     refusals[reason] = (refusals[reason] ?? 0) + 1;
     await socatFile(gateway!, transport, sharedPath('streams', stream.file));
-    await untilLedger(
-      gateway!,
-      (report) => report.refusals[reason] === refusals[reason],
-      `${stream.file} is refused`,
-    );
+    const lines = () => gateway!.logged('rejected').filter((line) => line.reason === reason);
+    await gateway!.until(() => lines().length === refusals[reason], `${stream.file} is refused`);
     assert.deepEqual(gateway!.files(), files, 'nothing of it is stored');
     // Of the three, the one whose header names a sensor without contradiction is on its record.
     if (reason !== 'meta-missing') return;
-    const { lastReject } = await recordOf(gateway!, stream.uuid);
-    assert.equal(lastReject?.reason, reason);
-    assert.equal(lastReject.address, transport === 'unix' ? 'unix' : '127.0.0.1');
+    await until(async () => {
+      const { lastReject } = await recordOf(gateway!, stream.uuid);
+      const address = transport === 'unix' ? 'unix' : '127.0.0.1';
+      return lastReject?.reason === reason && lastReject.address === address;
+    }, "the reject is on the sensor's record");
   }
 
   for (const transport of TRANSPORTS) {
@@ -156,6 +157,11 @@ describe('recorded streams', { skip: skipWithoutShared() }, async () => {
   }
 
   test('the ledger balances and counts frames and bytes as the manifest does', async () => {
+    await untilLedger(
+      gateway!,
+      (report) => isDeepStrictEqual(report.refusals, refusals),
+      'the refusals are counted',
+    );
     const { code, ledger } = await gateway!.ledger();
     assert.equal(code, 0);
     assert.equal(ledger.balanced, true);
