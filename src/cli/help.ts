@@ -35,6 +35,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./ledger.js')).ledgerCommand(),
   },
   {
+    name: 'bench',
+    summary: 'measure what this machine takes, or send a load to another',
+    load: async () => (await import('./bench.js')).benchCommand(),
+  },
+  {
     name: 'check-config',
     summary: 'validate a configuration and print it with its defaults',
     load: async () => (await import('./check-config.js')).checkConfigCommand(),
