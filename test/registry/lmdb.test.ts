@@ -292,12 +292,13 @@ describe('several processes', () => {
     const count = 60;
     const version = registry.version();
     const writers = [start('add', String(count)), start('add', String(count))];
+    const gone = writers.map((writer) => once(writer, 'exit'));
     await Promise.all(writers.map((writer) => once(writer, 'message')));
     const done = writers.map((writer) => once(writer, 'message'));
     for (const writer of writers) writer.send('go');
     for (let i = 0; i < count; i++) await addOne();
     const added = (await Promise.all(done)).flatMap(([uuids]) => uuids as string[]);
-    await Promise.all(writers.map((writer) => once(writer, 'exit')));
+    for (const [code] of await Promise.all(gone)) assert.equal(code, 0);
     assert.equal(registry.version(), version + 3 * count);
     assert.equal(registry.list().length, 3 * count);
     for (const uuid of added) assert.ok(registry.sensor(uuid));
