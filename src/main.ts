@@ -7,8 +7,10 @@ function fail(error: unknown): void {
   if (code !== 0) process.exit(code);
 }
 
-// The reader of our output went away (`d4gw decode | head`): nothing is left to do.
+// The reader of our output went away (`d4gw decode | head`): nothing is left to do, unless the
+// command says by a listener of its own that it matters (`d4gw client` would lose data).
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (process.stdout.listenerCount('error') > 1) return;
   if (error.code === 'EPIPE') process.exit(0);
   fail(error);
 });

@@ -42,7 +42,7 @@ d4-gateway listens on ${sources.join(', ')}.
 Add a sensor and stream a live capture to it, from another terminal in this directory:
 
   ${d4gw} sensor add --name my-sensor --out ./my-sensor
-  sudo tcpdump -i any -U -w - | \\
+  sudo tcpdump -i any -U -w - 'not port 4443' | \\
     ${d4gw} client -c ./my-sensor --to 127.0.0.1:4443 --ca data/tls/cert.pem
 
 The stream is stored under data/sensors. Stop with Ctrl-C.
