@@ -36,6 +36,7 @@ export class Directories {
   readonly #root: string;
   readonly #sync: boolean;
   #handle: FileHandle | undefined;
+  #opening: Promise<void> | undefined;
 
   /** @param sync whether a new directory is put on the disk */
   constructor(root: string, sync: boolean) {
@@ -59,10 +60,16 @@ export class Directories {
 
   /** Holds on to the root, once it is there, so that its removal can be told from its moving. */
   async watch(): Promise<void> {
+    this.#opening ??= this.#open().finally(() => {
+      this.#opening = undefined;
+    });
+    await this.#opening;
+  }
+
+  async #open(): Promise<void> {
     if (this.#handle !== undefined) return;
-    const flags = constants.O_RDONLY | constants.O_DIRECTORY;
     try {
-      this.#handle = await open(this.#root, flags);
+      this.#handle = await open(this.#root, constants.O_RDONLY | constants.O_DIRECTORY);
     } catch (error) {
       if (!hasCode(error, 'ENOENT')) throw error;
     }

@@ -33,8 +33,9 @@ interface Entry {
 }
 
 /**
- * Open files, the least recently used first to be closed: ten thousand sensors that trickle have a
- * file each, and not a descriptor each. Of one file only one operation runs at a time.
+ * At most `max` files stay open, and those in use; the least recently used is the first to be
+ * closed. So ten thousand sensors that trickle have a file each, and not a descriptor each. Of one
+ * file only one operation runs at a time.
  */
 export class FdCache {
   readonly #entries = new Map<Reopenable, Entry>();
@@ -63,7 +64,6 @@ export class FdCache {
     }
     entry.users += 1;
     try {
-      await this.#evict();
       return await task(entry.handle);
     } finally {
       entry.users -= 1;
@@ -71,6 +71,7 @@ export class FdCache {
         this.#entries.delete(file);
         this.#entries.set(file, entry);
       }
+      await this.#evict();
     }
   }
 

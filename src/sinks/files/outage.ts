@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import { messageOf } from '../../errors.js';
+import { GatewayError, messageOf } from '../../errors.js';
 import type { Clock } from './clock.js';
 import { Limiter } from './limiter.js';
 
@@ -115,5 +115,6 @@ export class Outage {
 
 /** Whether the system refused, and may take it later. */
 function isRefusal(error: unknown): error is Error {
+  if (error instanceof GatewayError) return error.code === 'D4GW_E_LEDGER'; // so did its disk
   return error instanceof Error && typeof (error as NodeJS.ErrnoException).errno === 'number';
 }

@@ -171,20 +171,7 @@ export class FileStream implements SinkStream, StreamVisitor {
     const file = this.#writer.newFile(ext);
     this.#piece = { file, start, preambleBytes, isDue: false };
     this.#context.aging.add(this);
-    if (preamble === undefined || preambleBytes === 0) return;
-    if (this.#context.options.compress === 'none') {
-      this.#copy(preamble, 0, preambleBytes, true);
-      return;
-    }
-    // A frame of its own, so that the journal can say where it ends.
-    this.#writer.push({
-      kind: 'data',
-      file,
-      data: preamble,
-      preamble: preambleBytes,
-      frames: 0,
-      boundary: preambleBytes,
-    });
+    if (preamble !== undefined) this.#copy(preamble, 0, preambleBytes, true);
   }
 
   #rollIfDue(): void {

@@ -7,13 +7,13 @@ import { type FileOwner, PartFile, type Tally, Vanished } from './part-file.js';
 import type { Block } from './pool.js';
 import { Split } from './split.js';
 
-/** Data for a file: the content of a block, or a preamble. */
+/** Data for a file. */
 export interface DataItem {
   readonly kind: 'data';
   readonly file: PartFile;
   data: Uint8Array;
-  /** Given back once written. */
-  readonly block?: Block | undefined;
+  /** Where it lies; given back once written. */
+  readonly block: Block;
   /** Leading bytes of `data` that are repeated from an earlier file. */
   preamble: number;
   /** Frames of the session whose last byte is in `data`. */
@@ -177,7 +177,6 @@ export class StreamWriter implements FileOwner {
     }
     if (item === this.#lastData) this.#lastData = undefined;
     this.#delivered(item.frames, item.data.length - item.preamble);
-    if (item.block === undefined) return;
     this.#context.pool.free(item.block);
     this.#context.freed();
   }
@@ -222,16 +221,15 @@ export class StreamWriter implements FileOwner {
   }
 
   /**
-   * Tells the journal what will hold once the item is written. A preamble is announced on its own:
-   * the last intent of a file that adds no bytes of the session says where its preamble ends.
+   * Tells the journal what will hold once the item is written. A preamble is announced on its own
+   * first, with its length before compression: an intent that adds no bytes of the session.
    */
   #announce(item: DataItem, length: number): void {
     const { file } = item;
     const { frames, bytes } = this.tally;
-    if (item.preamble > 0 && item.preamble < item.data.length) {
-      file.record?.intent(file.diskBytes + item.preamble, frames, bytes);
-    }
     const added = item.data.length - item.preamble;
+    if (item.preamble > 0) file.record?.intent(file.plainBytes + item.preamble, frames, bytes);
+    if (added === 0) return;
     file.record?.intent(file.diskBytes + length, frames + item.frames, bytes + added);
   }
 

@@ -59,6 +59,8 @@ export interface Journaled {
   path: string;
   framesBefore: number;
   bytesBefore: number;
+  /** The file was there before it was journaled. */
+  existed: boolean;
   intents: { fileBytes: number; frames: number; bytes: number }[];
   released: boolean;
 }
@@ -67,7 +69,7 @@ export interface Journaled {
 export class RecordingJournal implements FileJournal {
   readonly files: Journaled[] = [];
 
-  /** Bytes of a finished file, as they lie on the disk, that repeat an earlier file's. */
+  /** Bytes of a finished file, before compression, that repeat an earlier file's. */
   preambleOf(path: string): number {
     const entry = this.files.find(
       (file) => file.path === `${path}.part` && file.intents.length > 0,
@@ -77,11 +79,11 @@ export class RecordingJournal implements FileJournal {
   }
 
   open(file: Parameters<FileJournal['open']>[0]): FileRecord {
-    if (existsSync(file.path)) throw new Error(`${file.path} was created before it was journaled`);
     const entry: Journaled = {
       path: file.path,
       framesBefore: file.framesBefore,
       bytesBefore: file.bytesBefore,
+      existed: existsSync(file.path),
       intents: [],
       released: false,
     };
