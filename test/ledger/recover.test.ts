@@ -53,19 +53,29 @@ function check(store: LedgerStore, files: string, expected: Expected): void {
   }
 }
 
-/** A repair that after some files hangs, as where its process is killed; before or after its work. */
-function dyingRepair(repairs: number, lateDeath: boolean, hung: () => void): RepairPart {
+type Death = 'before' | 'cut' | 'after';
+
+/** A repair that hangs at its n-th file, as where its process is killed. */
+function dyingRepair(repairs: number, death: Death, hung: () => void): RepairPart {
   let left = repairs;
+  const hang = () => {
+    hung();
+    return new Promise<never>(() => {});
+  };
   return async (path) => {
     left -= 1;
     if (left >= 0) return await repairPart(path);
-    if (lateDeath) {
+    if (death === 'after') {
       const result = await repairPart(path);
       // A second recovery cannot find what has another name: it goes by the intents.
       if (!existsSync(path.slice(0, -'.part'.length))) return result;
+    } else if (death === 'cut') {
+      const cutShort = () => {
+        throw new Error('killed');
+      };
+      await repairPart(path, cutShort).catch(() => {});
     }
-    hung();
-    return await new Promise(() => {});
+    return await hang();
   };
 }
 
@@ -93,7 +103,7 @@ async function oneLife(seed: number): Promise<void> {
     const path = join(dataDir, 'ledger', 'worker-0.journal');
     const journal = new LedgerJournal(path, { sinks: SINKS, sessions: 8 });
     const deaf = random(3) === 0;
-    const lateDeath = random(2) === 0;
+    const death = (['before', 'cut', 'after'] as const)[random(3)]!;
     const simulation = new Simulation(journal, files, random, {
       prefix: `${seed}`,
       slots: 8,
@@ -109,7 +119,7 @@ async function oneLife(seed: number): Promise<void> {
     copyFileSync(path, copy);
     if (random(3) === 0) {
       await new Promise<void>((hung) => {
-        const repair = dyingRepair(random(4), lateDeath, hung);
+        const repair = dyingRepair(random(4), death, hung);
         const once = { ...ENDED, repairsAtOnce: 1 };
         void recoverJournal(path, store, repair, once).then(() => hung());
       });

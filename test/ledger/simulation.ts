@@ -316,8 +316,9 @@ function contentOnDisk(path: string): { disk: number; plain: number; preamble: n
 /**
  * Cuts a `.part` file to whole records. One without any is kept as raw, an empty one is removed;
  * one that is finished is measured.
+ * @param cutShort called, to throw, when the file is cut and not yet renamed
  */
-export async function repairPart(path: string): Promise<PartRepair> {
+export async function repairPart(path: string, cutShort?: () => void): Promise<PartRepair> {
   const finished = final(path);
   if (!existsSync(path)) {
     const name = existsSync(finished) ? finished : undefined;
@@ -332,6 +333,7 @@ export async function repairPart(path: string): Promise<PartRepair> {
   const kept = whole === preamble ? plain : whole;
   const target = whole === preamble ? finished.replace('.dat', '.raw') : finished;
   truncateSync(path, path.includes('.lz4') ? kept * COPIES : kept);
+  cutShort?.();
   renameSync(path, target);
   return { path: target, payloadBytes: kept };
 }
