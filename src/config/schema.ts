@@ -46,7 +46,7 @@ const limits = section({
     .describe('Time from the connection to its first whole frame.'),
   idleTimeoutMs: integer(0, DAY_MS, 'ms')
     .default(0)
-    .describe('Time without a byte after which a connection is ended; 0: never.'),
+    .describe('Time without a whole frame after which a connection is ended; 0: never.'),
   ringBytes: bytes(MIB, GIB)
     .refine((value) => Number.isInteger(Math.log2(value)), {
       error: ({ input }) => wrong(input, 'a power of two from 1 MiB to 1 GiB'),
