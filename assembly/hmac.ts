@@ -1,6 +1,6 @@
 // HMAC-SHA-256 (RFC 2104) with keys kept as midstates: the two states after the key's padded block,
 // so that a message costs no key block.
-import { HMAC_BYTES, KEY_BYTES, KEY_INNER, KEY_OUTER } from './layout';
+import { HMAC_BYTES, KEY_BYTES, KEY_INNER, KEY_OUTER, KEY_PAD } from './layout';
 import {
   SCRATCH_STAGES, SCRATCH_STATE, STAGE_BYTES, STAGE_HEAD, STAGE_OUTER, STAGE_TAIL, keyBase, scratch,
 } from './instance';
@@ -25,10 +25,11 @@ export function setKey(slot: u32, key: usize, keyBytes: u32): void {
   memory.fill(block, 0, BLOCK_BYTES);
   if (keyBytes > BLOCK_BYTES) sha256(key, keyBytes, block);
   else memory.copy(block, key, keyBytes);
-  const midstates = keyBase + <usize>slot * KEY_BYTES;
-  padKey(block, INNER_PAD, midstates + KEY_INNER);
-  padKey(block, INNER_PAD ^ OUTER_PAD, midstates + KEY_OUTER);
-  // Nothing of the key itself stays: not its block, nor a long key's padded end and its hash.
+  const at = keyBase + <usize>slot * KEY_BYTES;
+  padKey(block, INNER_PAD, at + KEY_INNER);
+  memory.copy(at + KEY_PAD, block, BLOCK_BYTES);
+  padKey(block, INNER_PAD ^ OUTER_PAD, at + KEY_OUTER);
+  // Nothing of the key stays elsewhere: not its block, nor a long key's padded end and its hash.
   memory.fill(stage, 0, STAGE_BYTES);
   memory.fill(scratch + SCRATCH_STATE, 0, HMAC_BYTES);
 }
@@ -78,10 +79,16 @@ function hashMessage(state: usize, message: usize, bytes: u32, total: u32): void
 
 /** The outer hash, over the inner hash's digest. */
 function finish(state: usize, key: usize, out: usize): void {
-  const stage = scratch + SCRATCH_STAGES;
-  storeDigest(state, stage + STAGE_OUTER);
-  stageOuter(stage);
+  const block = scratch + SCRATCH_STAGES + STAGE_OUTER;
+  storeDigest(state, block);
+  hashOuter(block, key, out);
+}
+
+/** The outer hash, over a digest at the start of a block that is the module's; `out` may be it. */
+export function hashOuter(block: usize, key: usize, out: usize): void {
+  const state = scratch + SCRATCH_STATE;
+  stageOuter(block);
   memory.copy(state, key + KEY_OUTER, HMAC_BYTES);
-  hashBlocks(state, stage + STAGE_OUTER, 1);
+  hashBlocks(state, block, 1);
   storeDigest(state, out);
 }

@@ -4,19 +4,22 @@
 //
 // The scratch, 16 KiB:
 //
-//   0         64         320       448     480      512       640       1664     4096
-//   ┌─────────┬──────────┬─────────┬───────┬────────┬─────────┬─────────┬────────┬───────┐
-//   │ results │ schedule │ states  │ state │ digest │ lanes   │ stages  │ unused │ input │
-//   │ of scan │ 16 × v128│ 8 × v128│ 32    │ 32     │ 4 × 32  │ 4 × 256 │        │       │
-//   └─────────┴──────────┴─────────┴───────┴────────┴─────────┴─────────┴────────┴───────┘
+//   0         64         320       448     480      512       640       1664    1760   1824  4096
+//   ┌─────────┬──────────┬─────────┬───────┬────────┬─────────┬─────────┬───────┬──────┬─────┬───────┐
+//   │ results │ schedule │ states  │ state │ digest │ lanes   │ stages  │ saved │ inner│     │ input │
+//   │ of scan │ 16 × v128│ 8 × v128│ 32    │ 32     │ 4 × 32  │ 4 × 256 │ 96    │ 64   │     │       │
+//   └─────────┴──────────┴─────────┴───────┴────────┴─────────┴─────────┴───────┴──────┴─────┴───────┘
 //
-// `input` is the host's: it puts keys and messages there that are not in the memory already.
+// `input` is the host's: it puts keys and messages there that are not in the memory already; and
+// the first half of `inner`, where it puts a digest of its own (pad.ts).
 export const SCRATCH_SCHEDULE: usize = 64;
 export const SCRATCH_STATES: usize = 320;
 export const SCRATCH_STATE: usize = 448;
 export const SCRATCH_DIGEST: usize = 480;
 export const SCRATCH_LANES: usize = 512;
 export const SCRATCH_STAGES: usize = 640;
+export const SCRATCH_SAVED: usize = 1664;
+export const SCRATCH_INNER: usize = 1760;
 export const SCRATCH_INPUT: usize = 4096;
 
 // A stage holds the blocks of a message that cannot be hashed where they lie: the first (its HMAC

@@ -19,7 +19,7 @@ import { hashBlocks4 } from './sha256x4';
 import { descriptorAt, isPending, settle } from './verify';
 import { equal32 } from './hmac';
 
-const LANES: u32 = 4;
+export const LANES: u32 = 4;
 /** One step costs as much as two blocks hashed alone (measured), so a lone lane goes on alone. */
 const LANES_MIN: u32 = 2;
 
@@ -108,7 +108,7 @@ function advance(lane: u32): bool {
     const state = scratch + SCRATCH_STATE;
     readColumn(lane, state);
     storeDigest(state, stage + STAGE_OUTER);
-    stageOuter(stage);
+    stageOuter(stage + STAGE_OUTER);
     writeColumn(lane, <usize>load<u32>(at, LANE_KEY) + KEY_OUTER);
     begin(at, PART_OUTER, stage + STAGE_OUTER, 1);
   } else {

@@ -36,10 +36,12 @@ export const SESSION_PAYLOAD: usize = 40;
 export const SESSION_STATE_EMPTY: u32 = 0;
 export const SESSION_STATE_FIXED: u32 = 1;
 
-// A key as two midstates.
-export const KEY_BYTES: usize = 64;
+// A key as two midstates and its inner pad, and the room for that in front of a frame.
+export const KEY_BYTES: usize = 128;
 export const KEY_INNER: usize = 0;
 export const KEY_OUTER: usize = 32;
+export const KEY_PAD: usize = 64;
+export const GUARD_BYTES: usize = 64;
 
 // A descriptor.
 export const DESCRIPTOR_BYTES: usize = 32;

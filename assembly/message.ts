@@ -5,7 +5,7 @@
 //
 // A message of HMAC's inner hash is preceded by one block, the key's, which the midstate stands for.
 import { HEADER_BYTES, OFFSET_HMAC, OFFSET_SIZE } from './layout';
-import { STAGE_HEAD, STAGE_OUTER, STAGE_TAIL } from './instance';
+import { STAGE_HEAD, STAGE_TAIL } from './instance';
 
 export const BLOCK_BYTES: u32 = 64;
 /** Bytes of a block that can hold message when the length must follow, with the byte 0x80. */
@@ -64,8 +64,7 @@ export function stageTail(tail: usize, from: usize, rest: u32, bytes: u32): u32 
 }
 
 /** Makes the outer hash's block of a digest whose 32 bytes are in place. */
-export function stageOuter(stage: usize): void {
-  const block = stage + STAGE_OUTER;
+export function stageOuter(block: usize): void {
   store<u64>(block, 0x80, 32);
   store<u64>(block, 0, 40);
   store<u64>(block, 0, 48);

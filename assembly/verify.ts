@@ -5,7 +5,7 @@ import {
 } from './layout';
 import { SCRATCH_DIGEST, descriptorBase, descriptorMask, scratch } from './instance';
 import { equal32, hmacFrame } from './hmac';
-import { verifyLanes } from './lanes';
+import { LANES, verifyLanes } from './lanes';
 
 /**
  * Verifies the pending frames of `count` descriptors from `seq` on: each gets VERIFIED or BAD_HMAC,
@@ -15,6 +15,11 @@ import { verifyLanes } from './lanes';
 export function verify(seq: u32, count: u32, maxSize: u32): u32 {
   if (ASC_FEATURE_SIMD) return verifyLanes(seq, count, maxSize);
   return verifyEach(seq, count, maxSize);
+}
+
+/** How many frames `verify` hashes at once. */
+export function lanes(): u32 {
+  return ASC_FEATURE_SIMD ? LANES : 1;
 }
 
 function verifyEach(seq: u32, count: u32, maxSize: u32): u32 {

@@ -7,16 +7,23 @@ import {
   DESCRIPTOR_SIZE,
   DESCRIPTOR_STATUS,
   FrameStatus,
+  GUARD_BYTES,
   Kind,
   mapMemory,
   SCRATCH_CONSUMER,
 } from '../../src/ring/layout.js';
+import { holdsInPlace, oneShotHash } from '../../src/verify/in-place.js';
 import { SessionKey } from '../../src/verify/session-key.js';
 import { createMemory, instantiate, loadModule } from '../../src/wasm/loader.js';
 import { HEADER_BYTES, HMAC_BYTES, OFFSET_HMAC, OFFSET_SIZE } from '../../src/wire/layout.js';
 import { type MicroFigure, type MicroTask, measure } from './measure.js';
 
-const PAYLOAD_SIZES = [64, 128, 256, 512, 1024, 1536, 2048, 2560, 3072, 4096, 8192, 16384, 65536];
+const PAYLOAD_SIZES = [
+  64, 128, 256, 512, 768, 1024, 1280, 1536, 2048, 2560, 3072, 4096, 8192, 16384, 65536,
+];
+/** Batches that don't fill the four lanes, or only just. */
+const FEW = [1, 2, 3, 4, 6];
+const FEW_PAYLOAD_BYTES_MAX = 4096;
 const BATCH_FRAMES_MAX = 256;
 const BATCH_BYTES = 512 * 1024;
 const KEY = Buffer.from('private key to change');
@@ -45,8 +52,12 @@ function prepare(size: number) {
   return { memory, bytes, addresses, frames, batchBytes: frames * frameBytes };
 }
 
-/** A batch as the sink thread verifies it: descriptors in, statuses out. */
-function wasmTask(build: 'simd' | 'scalar', size: number): MicroTask {
+/**
+ * A batch as the sink thread verifies it: descriptors in, statuses out.
+ *
+ * @param few so many frames a call, as on a line that is nearly idle; default: the whole batch
+ */
+function wasmTask(build: 'simd' | 'scalar', size: number, few?: number): MicroTask {
   const { memory, bytes, addresses, frames, batchBytes } = prepare(size);
   const wasm = instantiate(loadModule(build).module, memory, SCRATCH_CONSUMER, map, 1_000_000);
   wasm.setKey(0, KEY);
@@ -56,25 +67,70 @@ function wasmTask(build: 'simd' | 'scalar', size: number): MicroTask {
     bytes.writeUInt32LE(size, at(index) + DESCRIPTOR_SIZE);
     bytes[at(index) + DESCRIPTOR_KIND] = Kind.FRAME;
   }
+  const step = few ?? frames;
+  const count = frames - (frames % step);
   return {
-    name: `wasm ${build}`,
-    frames,
-    bytes: batchBytes,
+    name: few === undefined ? `wasm ${build}` : `wasm ${build}, ${few} a batch`,
+    frames: count,
+    bytes: (batchBytes / frames) * count,
     work: () => {
-      for (let index = 0; index < frames; index++) {
+      for (let index = 0; index < count; index++) {
         bytes[at(index) + DESCRIPTOR_STATUS] = FrameStatus.PENDING;
       }
-      wasm.verify(0, frames, 2 ** 32 - 1);
+      for (let index = 0; index < count; index += step) wasm.verify(index, step, 2 ** 32 - 1);
     },
     check: () => {
-      for (const index of addresses.keys()) {
+      for (let index = 0; index < count; index++) {
         assert.equal(bytes[at(index) + DESCRIPTOR_STATUS], FrameStatus.VERIFIED);
       }
     },
   };
 }
 
-/** The same batch by node:crypto, as the gateway verifies the frames above the crossover. */
+/** Every frame holds; with a bit of its last byte flipped, none does. */
+function checkEach(
+  bytes: Buffer,
+  addresses: readonly number[],
+  frameBytes: number,
+  holds: (address: number) => boolean,
+): void {
+  for (const address of addresses) {
+    assert.ok(holds(address));
+    bytes[address + frameBytes - 1]! ^= 1;
+    assert.ok(!holds(address));
+    bytes[address + frameBytes - 1]! ^= 1;
+  }
+}
+
+/** The same batch by node:crypto, hashed where it stands. */
+function inPlaceTask(size: number): MicroTask {
+  const { memory, bytes, addresses, frames, batchBytes } = prepare(size);
+  const hash = oneShotHash;
+  if (!hash) throw new Error('this Node has no crypto.hash');
+  const { module } = loadModule();
+  const wasm = instantiate(module, memory, SCRATCH_CONSUMER, map, 1_000_000);
+  wasm.setKey(0, KEY);
+  const holds = (address: number) => holdsInPlace(wasm, bytes, 0, address, size, hash);
+  let held = 0;
+  return {
+    name: 'crypto.hash in place',
+    frames,
+    bytes: batchBytes,
+    work: () => {
+      held = 0;
+      for (const address of addresses) if (holds(address)) held += 1;
+    },
+    check: () => {
+      assert.equal(held, frames);
+      const before = Buffer.from(bytes);
+      checkEach(bytes, addresses, HEADER_BYTES + size, holds);
+      const memoryEnd = before.subarray(map.ringBase - GUARD_BYTES);
+      assert.ok(memoryEnd.equals(bytes.subarray(map.ringBase - GUARD_BYTES)), 'all put back');
+    },
+  };
+}
+
+/** The same batch by node:crypto, as the gateway does it where Node has no `crypto.hash`. */
 function cryptoTask(size: number): MicroTask {
   const { bytes, addresses, frames, batchBytes } = prepare(size);
   const key = new SessionKey({ current: KEY, previous: undefined });
@@ -87,21 +143,31 @@ function cryptoTask(size: number): MicroTask {
       held = 0;
       for (const address of addresses) if (key.verify(bytes, address, size)) held += 1;
     },
-    check: () => assert.equal(held, frames),
+    check: () => {
+      assert.equal(held, frames);
+      const holds = (address: number) => key.verify(bytes, address, size);
+      checkEach(bytes, addresses, HEADER_BYTES + size, holds);
+    },
   };
 }
 
+interface Point {
+  size: number;
+  module: number;
+  crypto: number;
+}
+
 /**
- * The payload size at which two lines cross: between the last size where the module's batch is the
- * faster and the next, both times taken as straight there.
+ * The payload size at which two lines cross: between the last size where the module is the faster
+ * and the next, both times taken as straight there.
  */
-function crossover(points: { size: number; simd: number; crypto: number }[]): number | undefined {
+function crossover(points: Point[]): number | undefined {
   for (let index = points.length - 1; index > 0; index--) {
     const low = points[index - 1];
     const high = points[index];
-    if (!low || !high || low.simd > low.crypto || high.simd <= high.crypto) continue;
-    const before = low.crypto - low.simd;
-    const after = high.simd - high.crypto;
+    if (!low || !high || low.module > low.crypto || high.module <= high.crypto) continue;
+    const before = low.crypto - low.module;
+    const after = high.module - high.crypto;
     return Math.round(low.size + ((high.size - low.size) * before) / (before + after));
   }
   return undefined;
@@ -109,14 +175,25 @@ function crossover(points: { size: number; simd: number; crypto: number }[]): nu
 
 /** Verification rates by payload size, and where node:crypto becomes the faster. */
 export async function run(): Promise<void> {
-  const points = [];
+  const lines = new Map<string, Point[]>();
   for (const size of PAYLOAD_SIZES) {
-    const tasks = [cryptoTask(size), wasmTask('scalar', size), wasmTask('simd', size)];
+    const modules = [wasmTask('scalar', size), wasmTask('simd', size)];
+    if (size <= FEW_PAYLOAD_BYTES_MAX) {
+      modules.push(...FEW.map((few) => wasmTask('simd', size, few)));
+    }
+    const tasks = [cryptoTask(size), inPlaceTask(size), ...modules];
     const figures = await measure(`verify, frames with ${size} B of payload`, tasks);
-    const [crypto, , simd] = figures as [MicroFigure, MicroFigure, MicroFigure];
-    points.push({ size, simd: simd.frameNs, crypto: crypto.frameNs });
+    const [, inPlace, ...ofModule] = figures as [MicroFigure, MicroFigure, ...MicroFigure[]];
+    for (const { name, frameNs } of ofModule) {
+      const points = lines.get(name) ?? [];
+      points.push({ size, module: frameNs, crypto: inPlace.frameNs });
+      lines.set(name, points);
+    }
   }
-  const size = crossover(points);
-  const told = size === undefined ? 'not within these sizes' : `at about ${size} B of payload`;
-  process.stdout.write(`createHmac becomes faster than the SIMD batch ${told}\n\n`);
+  process.stdout.write('crypto.hash in place becomes the faster, in bytes of payload:\n');
+  for (const [name, points] of lines) {
+    const size = crossover(points);
+    process.stdout.write(`  than ${name.padEnd(22)} ${size ?? 'not within these sizes'}\n`);
+  }
+  process.stdout.write('\n');
 }

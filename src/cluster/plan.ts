@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import type { Config } from '../config/schema.js';
 import { DESCRIPTORS, SPARE_SESSIONS } from '../constants.js';
-import { type MemoryMap, mapMemory } from '../ring/layout.js';
+import { GUARD_BYTES, type MemoryMap, mapMemory } from '../ring/layout.js';
 import { HEADER_BYTES } from '../wire/layout.js';
 
 /** How many processes and threads serve, and how each worker's memory is divided. */
@@ -29,7 +29,6 @@ const POOL_BYTES_MIN = 16 * 1024 * 1024;
 
 /** A worker's share of the configured budgets. */
 export function planMemory(limits: Config['limits'], workers: number): MemoryMap {
-  const frame = 2 ** Math.ceil(Math.log2(HEADER_BYTES + limits.maxPayloadBytes));
   const share = (bytes: number, least: number) => {
     const part = Math.max(Math.floor(bytes / workers), least);
     return Math.ceil(part / 65_536) * 65_536;
@@ -38,12 +37,15 @@ export function planMemory(limits: Config['limits'], workers: number): MemoryMap
     sessions: limits.maxConnections + SPARE_SESSIONS,
     descriptors: DESCRIPTORS,
     ringBytes: limits.ringBytes,
-    assemblyBytes: share(limits.assemblyBytes, frame * ASSEMBLY_FRAMES_MIN),
+    assemblyBytes: share(
+      limits.assemblyBytes,
+      assemblyBlockBytes(limits.maxPayloadBytes) * ASSEMBLY_FRAMES_MIN,
+    ),
     poolBytes: share(limits.poolBytes, POOL_BYTES_MIN),
   });
 }
 
-/** Bytes of the largest block that a frame under assembly needs. */
+/** Bytes of the largest block that a frame under assembly needs, the guard in front of it included. */
 export function assemblyBlockBytes(maxPayloadBytes: number): number {
-  return 2 ** Math.ceil(Math.log2(HEADER_BYTES + maxPayloadBytes));
+  return 2 ** Math.ceil(Math.log2(GUARD_BYTES + HEADER_BYTES + maxPayloadBytes));
 }

@@ -9,7 +9,7 @@ import {
   WORD_TAIL,
 } from './control.js';
 import { DescriptorTable } from './descriptors.js';
-import type { MemoryMap } from './layout.js';
+import { GUARD_BYTES, type MemoryMap } from './layout.js';
 import type { Wake } from './wait.js';
 
 /**
@@ -21,12 +21,12 @@ import type { Wake } from './wait.js';
  *   ────────────────┼─────────────────────────┼───────────────┼──▶ sequence
  *     released      │ available(): to be read │ the producer's
  *
- *   byte ring       byteTail         RELEASE of head - 1      byteTail + ringBytes
- *   ────────────────┼────────────────┼────────────────────────┼──▶ position
- *     released      │ published      │ the producer's
+ *   byte ring       byteTail         RELEASE of head - 1      limit   byteTail + ringBytes
+ *   ────────────────┼────────────────┼────────────────────────┼───────┼──▶ position
+ *     released      │ published      │ the producer's         │ guard │
  *
  *   tail ≤ head ≤ tail + descriptors
- *   byteTail ≤ RELEASE of tail ≤ … ≤ RELEASE of head - 1 ≤ byteTail + ringBytes
+ *   byteTail ≤ RELEASE of tail ≤ … ≤ RELEASE of head - 1 ≤ limit = byteTail + ringBytes - GUARD_BYTES
  */
 export class RingConsumer extends DescriptorTable {
   readonly #control: Uint32Array;
@@ -100,6 +100,6 @@ export class RingConsumer extends DescriptorTable {
     const first = distance(this.#byteTail, this.releasePosition(this.#tail));
     const last = distance(this.#byteTail, this.releasePosition((this.#tail + available - 1) >>> 0));
     assert(first <= last, 'the release positions of published descriptors rise');
-    assert(last <= this.#ringBytes, 'published bytes <= ringBytes');
+    assert(last <= this.#ringBytes - GUARD_BYTES, 'published bytes <= ringBytes - GUARD_BYTES');
   }
 }

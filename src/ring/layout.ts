@@ -2,10 +2,12 @@
  * The map of one worker's shared memory, sized once at start (a grown memory is a new object).
  *
  *   0          1 KiB       64 KiB      68 KiB
- *   ┌──────────┬───────────┬───────────┬──────────┬──────┬─────────────┬───────────┬────────┐
- *   │ guard    │ wasm data │ control   │ sessions │ keys │ descriptors │ byte ring │ arena  │
- *   │ (null)   │ + scratch │ head,tail │ 64 B each│ 64 B │ 32 B each   │ ringBytes │ + pool │
- *   └──────────┴───────────┴───────────┴──────────┴──────┴─────────────┴───────────┴────────┘
+ *   ┌──────────┬───────────┬───────────┬──────────┬───────┬─────────────┬─┬───────────┬────────┐
+ *   │ unused   │ wasm data │ control   │ sessions │ keys  │ descriptors │G│ byte ring │ arena  │
+ *   │ (null)   │ + scratch │ head,tail │ 64 B each│ 128 B │ 32 B each   │ │ ringBytes │ + pool │
+ *   └──────────┴───────────┴───────────┴──────────┴───────┴─────────────┴─┴───────────┴────────┘
+ *
+ * G: GUARD_BYTES in front of the ring, see there.
  *
  * Who writes what:
  *  - control: each word has one writer (see below); head and tail lie on separate cache lines;
@@ -13,7 +15,8 @@
  *  - keys: the sink thread alone;
  *  - descriptors: the I/O thread until published, then the sink thread (the status byte) until
  *    released;
- *  - byte ring and assembly arena: as their descriptors;
+ *  - byte ring and assembly arena: as their descriptors, and with a frame the GUARD_BYTES in front
+ *    of it, which the sink thread may change for the time of one call;
  *  - block pool: the sink thread alone.
  */
 export const WASM_PAGE_BYTES = 65536;
@@ -48,10 +51,33 @@ export const SESSION_PAYLOAD = 40; // f64: their payload bytes
 
 export const SessionState = { EMPTY: 0, FIXED: 1 } as const;
 
-/** A session's HMAC key as the two SHA-256 midstates (8 × u32 each, host order). */
-export const KEY_BYTES = 64;
+/**
+ * A session's HMAC key: the two SHA-256 midstates (8 × u32 each, host order), and the block that the
+ * inner one was made of, for hashing outside the module.
+ */
+export const KEY_BYTES = 128;
 export const KEY_INNER = 0;
 export const KEY_OUTER = 32;
+export const KEY_PAD = 64; // 64 bytes: the key's block XOR 0x36
+
+/**
+ * In front of each published frame so many bytes are the sink thread's too: it lays the key's inner
+ * pad there while it hashes a large frame where it stands (one SHA-256 block), and puts back what
+ * was there. Four places can be in front of a frame, and in none does the other thread write:
+ *  - an earlier record that is not released: the sink thread's own;
+ *  - released ring space: `reserve` keeps this distance from the byte tail;
+ *  - the ring's first byte: `mapMemory` leaves a guard before it;
+ *  - an arena block: a frame begins so far inside its own.
+ */
+export const GUARD_BYTES = 64;
+
+/**
+ * The largest region that an empty byte ring always has room for, wherever it begins: one byte too
+ * long for what is left before the wrap it costs itself, a gap one byte shorter, and the guard.
+ */
+export function regionBytesMax(ringBytes: number): number {
+  return (ringBytes - GUARD_BYTES) / 2;
+}
 
 /** One entry of the descriptor ring. */
 export const DESCRIPTOR_BYTES = 32;
@@ -117,7 +143,7 @@ export function mapMemory(options: MemoryOptions): MemoryMap {
   const sessionBase = CONTROL_BASE + CONTROL_BYTES;
   const keyBase = aligned(sessionBase + options.sessions * SESSION_BYTES);
   const descriptorBase = aligned(keyBase + options.sessions * KEY_BYTES);
-  const ringBase = aligned(descriptorBase + options.descriptors * DESCRIPTOR_BYTES);
+  const ringBase = aligned(descriptorBase + options.descriptors * DESCRIPTOR_BYTES + GUARD_BYTES);
   const arenaBase = aligned(ringBase + options.ringBytes);
   const poolBase = aligned(arenaBase + options.assemblyBytes);
   const end = poolBase + options.poolBytes;

@@ -9,7 +9,7 @@ import {
   WORD_TAIL,
 } from './control.js';
 import { DescriptorTable } from './descriptors.js';
-import { FrameStatus, Kind, type MemoryMap, Place } from './layout.js';
+import { FrameStatus, GUARD_BYTES, Kind, type MemoryMap, Place, regionBytesMax } from './layout.js';
 import { type ReleaseCallback, ReleaseQueue } from './release-queue.js';
 import type { Wake } from './wait.js';
 
@@ -21,17 +21,22 @@ import type { Wake } from './wait.js';
  *   ────────────────┼────────────────────────┼─────────────────────────┼──▶ sequence
  *     released      │ published: consumer's  │ free: written ahead     │
  *
- *   byte ring       byteTail       position        releaseBase          byteTail + ringBytes
- *   ────────────────┼──────────────┼───────────────┼──────────────┼─────┼──▶ position
- *     released      │ published    │ gap at a wrap │ reserved     │     │
+ *   byte ring       byteTail       position        releaseBase    limit   byteTail + ringBytes
+ *   ────────────────┼──────────────┼───────────────┼──────────┼───┼───────┼──▶ position
+ *     released      │ published    │ gap at a wrap │ reserved │   │ guard │
  *
  *   tail ≤ head ≤ tail + descriptors
- *   byteTail ≤ position ≤ releaseBase ≤ releaseBase + reserved ≤ byteTail + ringBytes
+ *   byteTail ≤ position ≤ releaseBase ≤ releaseBase + reserved ≤ limit
+ *   limit = byteTail + ringBytes - GUARD_BYTES
  *   tail = head  ⇒  byteTail = position
  *
+ * The guard: its bytes lie in the ring in front of the byte tail, thus of the oldest record that is
+ * not released, where the consumer may be at work on a frame (GUARD_BYTES in layout.ts). A byte
+ * tail read too early only makes the limit lower.
+ *
  * The last law is why the ring cannot lock up: `publish` takes whole frames only, so a ring whose
- * descriptors are all released is wholly free, and a region of at most half the ring fits into it
- * wherever it begins, gap included.
+ * descriptors are all released is wholly free, and a region of at most `regionBytesMax` fits into
+ * it wherever it begins: gap < region, thus gap + region + guard < 2 regions + guard = ringBytes.
  *
  * The path of a chunk: `reserve`, copy, `scan` (writes descriptors at `head`), `publish`; then
  * `wake` once for all chunks of a tick, and `reclaim`.
@@ -41,6 +46,7 @@ export class RingProducer {
   readonly #ring: Uint8Array;
   readonly #ringBase: number;
   readonly #ringBytes: number;
+  readonly #regionBytesMax: number;
   readonly #descriptors: number;
   readonly #table: DescriptorTable;
   readonly #queue: ReleaseQueue;
@@ -65,6 +71,7 @@ export class RingProducer {
     this.#ring = new Uint8Array(memory.buffer, map.ringBase, map.ringBytes);
     this.#ringBase = map.ringBase;
     this.#ringBytes = map.ringBytes;
+    this.#regionBytesMax = regionBytesMax(map.ringBytes);
     this.#descriptors = map.descriptors;
     this.#table = new DescriptorTable(memory, map);
     this.#queue = new ReleaseQueue(map.descriptors);
@@ -107,11 +114,11 @@ export class RingProducer {
   /**
    * Sets contiguous ring space aside, until `publish` takes it or gives it back; only one region
    * at a time.
-   * @param bytes 1 to half of the ring
+   * @param bytes 1 to `regionBytesMax`
    * @returns its address in the memory, or 0 when there is not that much: see `onSpace`
    */
   reserve(bytes: number): number {
-    assert(bytes >= 1 && bytes <= this.#ringBytes / 2, 'reserve: 1 to ringBytes / 2');
+    assert(bytes >= 1 && bytes <= this.#regionBytesMax, 'reserve: 1 to regionBytesMax');
     assert(this.#reserved === 0, 'reserve: the region before it was published');
     // The tail before the byte tail: the consumer stores them the other way round, so a release
     // that this byte tail misses is one that moves the tail later, and `onSpace` sees it.
@@ -120,7 +127,7 @@ export class RingProducer {
     const offset = this.#position & (this.#ringBytes - 1);
     const toEnd = this.#ringBytes - offset;
     const gap = bytes <= toEnd ? 0 : toEnd;
-    if (used + gap + bytes > this.#ringBytes) {
+    if (used + gap + bytes > this.#ringBytes - GUARD_BYTES) {
       this.#tailWhenFull = tail;
       return 0;
     }
@@ -178,7 +185,7 @@ export class RingProducer {
   /**
    * Publishes a session's OPEN or END with its text, which is copied.
    * @param code `End` or `Reject` code of an END; 0 for OPEN
-   * @param text at most half of the ring
+   * @param text at most `regionBytesMax`
    * @returns false when there is no room for it
    */
   pushEvent(
@@ -265,13 +272,14 @@ export class RingProducer {
     const published = distance(tail, this.#head);
     const used = distance(byteTail, this.#position);
     assert(published <= this.#descriptors, 'tail <= head <= tail + descriptors');
-    assert(used <= this.#ringBytes, 'byteTail <= position <= byteTail + ringBytes');
+    const limit = this.#ringBytes - GUARD_BYTES;
+    assert(used <= limit, 'byteTail <= position <= limit');
     assert(published > 0 || used === 0, 'tail = head implies byteTail = position');
     if (this.#reserved > 0) {
       const reservedEnd = distance(byteTail, (this.#releaseBase + this.#reserved) >>> 0);
       const gap = distance(this.#position, this.#releaseBase);
       assert(used + gap + this.#reserved === reservedEnd, 'position <= releaseBase');
-      assert(reservedEnd <= this.#ringBytes, 'releaseBase + reserved <= byteTail + ringBytes');
+      assert(reservedEnd <= limit, 'releaseBase + reserved <= limit');
     }
   }
 

@@ -1,4 +1,5 @@
 import { ASSEMBLY_GRACE_MS, ASSEMBLY_RATE_MIN_BYTES_PER_SECOND } from '../constants.js';
+import { GUARD_BYTES } from '../ring/layout.js';
 
 /** Where blocks for frames under assembly come from: `ring/buddy.ts`. */
 export interface BlockSource {
@@ -9,7 +10,7 @@ export interface BlockSource {
 /** A frame that reads have cut, on its way into one block of its own. */
 export interface Assembly<Owner> {
   readonly owner: Owner;
-  /** Address of the block, which begins with the frame's header. */
+  /** Address of the frame's header, GUARD_BYTES inside its block. */
   readonly address: number;
   /** Header and payload, bytes. */
   readonly size: number;
@@ -40,22 +41,28 @@ export class AssemblyBudget<Owner> {
 
   /** Undefined when the budget is used up. */
   begin(owner: Owner, size: number, now: number): Assembly<Owner> | undefined {
-    const address = this.#blocks.allocate(size);
-    if (address === 0) return undefined;
+    const block = this.#blocks.allocate(GUARD_BYTES + size);
+    if (block === 0) return undefined;
+    const address = block + GUARD_BYTES;
     const patience = ASSEMBLY_GRACE_MS + (size / ASSEMBLY_RATE_MIN_BYTES_PER_SECOND) * 1000;
     const assembly = { owner, address, size, fill: 0, deadline: now + patience };
     this.#live.add(assembly);
     return assembly;
   }
 
-  /** The frame is whole: its block now belongs to its descriptor, and is freed after that. */
+  /** The frame is whole: its block now belongs to its descriptor; `free` it after that. */
   finish(assembly: Assembly<Owner>): void {
     this.#live.delete(assembly);
   }
 
+  /** Frees the block of a frame that was finished, by the frame's address. */
+  free(address: number): void {
+    this.#blocks.free(address - GUARD_BYTES);
+  }
+
   /** Gives an incomplete frame up and frees its block. */
   abandon(assembly: Assembly<Owner>): void {
-    if (this.#live.delete(assembly)) this.#blocks.free(assembly.address);
+    if (this.#live.delete(assembly)) this.free(assembly.address);
   }
 
   /** The owners whose frames may be given up now; asked only while others wait for memory. */

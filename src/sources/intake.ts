@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { EndEvent, OpenEvent, SlotRef } from '../cluster/messages.js';
-import { Kind, type MemoryMap, ScanStatus } from '../ring/layout.js';
+import { Kind, type MemoryMap, regionBytesMax, ScanStatus } from '../ring/layout.js';
 import type { RingProducer } from '../ring/producer.js';
 import type { Admission } from '../verify/admission.js';
 import type { WasmInstance } from '../wasm/bindings.js';
@@ -63,7 +63,8 @@ export class Intake {
   /** Connections that wait for ring space, longest first; and those for assembly memory. */
   readonly #forRing = new Set<Connection>();
   readonly #forAssembly = new Set<Connection>();
-  readonly #freeBlock = (address: number) => this.#options.blocks.free(address);
+  readonly #freeBlock = (address: number) => this.#assembly.free(address);
+  readonly #stageBytesMax: number;
   readonly #onSpace = () => this.#space();
   #fullSinks = 0;
   #nextId = 1;
@@ -76,6 +77,7 @@ export class Intake {
     this.#memory = Buffer.from(options.memory.buffer as ArrayBuffer);
     this.#slots = new SessionSlots(options.memory, options.map);
     this.#assembly = new AssemblyBudget(options.blocks);
+    this.#stageBytesMax = Math.min(STAGE_BYTES_MAX, regionBytesMax(options.map.ringBytes));
   }
 
   get connections(): number {
@@ -240,7 +242,7 @@ export class Intake {
     }
     // A frame larger than what is left goes to its own block: only its header is staged.
     const frame = HEADER_BYTES + chunk.readUInt32LE(offset + OFFSET_SIZE);
-    const count = frame > remaining ? HEADER_BYTES : Math.min(remaining, STAGE_BYTES_MAX);
+    const count = frame > remaining ? HEADER_BYTES : Math.min(remaining, this.#stageBytesMax);
     return this.#stage(connection, chunk, offset, count);
   }
 

@@ -30,6 +30,9 @@ export interface WasmExports {
     skewSeconds: number,
   ): number;
   verify(seq: number, count: number, maxSize: number): number;
+  lanes(): number;
+  layPad(slot: number, frame: number): void;
+  liftPad(slot: number, frame: number): number;
   setKey(slot: number, key: number, keyBytes: number): void;
   hmac(slot: number, message: number, bytes: number, out: number): void;
   hmacFrame(slot: number, frame: number, size: number, out: number): void;
@@ -39,6 +42,8 @@ export interface WasmExports {
 
 /** Where, in an instance's scratch, the part begins that the module leaves to the host. */
 export const SCRATCH_INPUT = 4096;
+/** Where in it the host puts a digest for `liftPad`. */
+export const SCRATCH_INNER = 1760;
 /** The longest key that `setKey` takes. */
 export const KEY_BYTES_MAX = SCRATCH_BYTES - SCRATCH_INPUT;
 
@@ -47,6 +52,10 @@ export class WasmInstance {
   readonly memory: WebAssembly.Memory;
   /** Address of KEY_BYTES_MAX bytes that the caller may use between calls; `setKey` uses them. */
   readonly input: number;
+  /** Address of the 32 bytes where `liftPad` expects the inner digest. */
+  readonly innerDigest: number;
+  /** How many frames `verify` hashes at once: 4 in the SIMD build, else 1. */
+  readonly lanes: number;
   readonly #exports: WasmExports;
   readonly #results: Uint32Array;
 
@@ -59,6 +68,8 @@ export class WasmInstance {
   ) {
     this.memory = memory;
     this.input = scratch + SCRATCH_INPUT;
+    this.innerDigest = scratch + SCRATCH_INNER;
+    this.lanes = exports.lanes();
     this.#exports = exports;
     this.#results = new Uint32Array(memory.buffer, scratch, 3);
     exports.init(
@@ -124,7 +135,7 @@ export class WasmInstance {
   }
 
   /**
-   * Keeps a session's key, as midstates. The copy made of it in the shared memory is zeroed.
+   * Keeps a session's key, as midstates and inner pad. The copy made of it in the shared memory is zeroed.
    *
    * @throws RangeError for a key over KEY_BYTES_MAX
    */
@@ -146,6 +157,25 @@ export class WasmInstance {
    */
   verify(seq: number, count: number, maxSize: number): number {
     return this.#exports.verify(seq, count, maxSize) >>> 0;
+  }
+
+  /**
+   * Prepares the inner hash of a frame where it stands: lays the inner pad of the slot's key into
+   * the GUARD_BYTES in front of it, and zeros into its HMAC field. SHA-256 from the pad to the end
+   * of the payload is then the inner digest. `liftPad` must follow, whatever happens, before
+   * anything else looks at the memory or calls this instance.
+   */
+  layPad(slot: number, frame: number): void {
+    this.#exports.layPad(slot, frame);
+  }
+
+  /**
+   * Restores what `layPad` changed.
+   *
+   * @returns whether the digest put at `innerDigest` makes the frame's HMAC; constant time
+   */
+  liftPad(slot: number, frame: number): boolean {
+    return this.#exports.liftPad(slot, frame) !== 0;
   }
 
   /** HMAC-SHA-256 of `bytes` bytes at `message` with the slot's key: 32 bytes to `out`. */

@@ -123,6 +123,7 @@ export interface HarnessOptions {
   sessions?: number;
   descriptors?: number;
   ringBytes?: number;
+  assemblyBytes?: number;
   maxPayloadBytes?: number;
   scratch?: number;
 }
@@ -140,7 +141,7 @@ export class Harness {
       sessions: options.sessions ?? 8,
       descriptors: options.descriptors ?? 1024,
       ringBytes: options.ringBytes ?? 1 << 20,
-      assemblyBytes: 4096,
+      assemblyBytes: options.assemblyBytes ?? 4096,
       poolBytes: 4096,
     });
     this.memory = createMemory(this.map);

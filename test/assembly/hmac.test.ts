@@ -6,6 +6,7 @@ import {
   KEY_BYTES,
   KEY_INNER,
   KEY_OUTER,
+  KEY_PAD,
   SCRATCH_BYTES,
   SCRATCH_CONSUMER,
 } from '../../src/ring/layout.js';
@@ -131,13 +132,18 @@ for (const build of BUILDS) {
       }
     });
 
-    test('nothing of a key stays in the memory but its midstates', () => {
+    test('nothing of a key stays in the memory but its midstates and inner pad', () => {
       const fresh = new Harness(build);
       for (const key of ['a key of one block, not hashed', 'a longer key, hashed. '.repeat(9)]) {
         fresh.wasm.setKey(1, Buffer.from(key));
         assert.equal(fresh.bytes.indexOf(Buffer.from(key.slice(-8))), -1);
         const padded = Buffer.from(key.slice(0, 8)).map((byte) => byte ^ 0x5c);
         assert.equal(fresh.bytes.indexOf(padded), -1);
+        const inPad = Buffer.from(key.slice(0, 8)).map((byte) => byte ^ 0x36);
+        const kept = fresh.bytes.indexOf(inPad);
+        const hashed = key.length > 64;
+        assert.equal(kept, hashed ? -1 : fresh.map.keyBase + KEY_BYTES + KEY_PAD);
+        if (!hashed) assert.equal(fresh.bytes.indexOf(inPad, kept + 1), -1);
         const midstates = fresh.map.keyBase + KEY_BYTES;
         const inner = fresh.bytes.subarray(midstates + KEY_INNER, midstates + KEY_OUTER);
         assert.notDeepEqual(inner, Buffer.alloc(32));

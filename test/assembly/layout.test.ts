@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import * as ring from '../../src/ring/layout.js';
-import { SCRATCH_INPUT } from '../../src/wasm/bindings.js';
+import { SCRATCH_INNER, SCRATCH_INPUT } from '../../src/wasm/bindings.js';
 import * as wire from '../../src/wire/layout.js';
 import { Reject } from '../../src/wire/reject.js';
 import * as types from '../../src/wire/types.js';
@@ -43,7 +43,7 @@ test('assembly/layout.ts has every number that the module must agree on', () => 
   const shared = [
     ...Object.keys(wire),
     ...[...hostNames().keys()].filter((name) =>
-      /^(SCAN|DESCRIPTOR|SESSION|KEY)_|^FRAME_STATUS_/.test(name),
+      /^(SCAN|DESCRIPTOR|SESSION|KEY|GUARD)_|^FRAME_STATUS_/.test(name),
     ),
     ...Object.entries(Reject)
       .filter(([, code]) => code < Reject.UNKNOWN_SENSOR || code === Reject.BAD_HMAC)
@@ -57,5 +57,6 @@ test('assembly/layout.ts has every number that the module must agree on', () => 
 });
 
 test('the host writes its input where the scratch leaves room for it', () => {
+  assert.equal(constantsOf('instance.ts').get('SCRATCH_INNER'), SCRATCH_INNER);
   assert.equal(constantsOf('instance.ts').get('SCRATCH_INPUT'), SCRATCH_INPUT);
 });

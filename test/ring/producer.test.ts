@@ -3,7 +3,14 @@ import { describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { RingConsumer } from '../../src/ring/consumer.js';
-import { FrameStatus, Kind, type MemoryMap, Place } from '../../src/ring/layout.js';
+import {
+  FrameStatus,
+  GUARD_BYTES,
+  Kind,
+  type MemoryMap,
+  Place,
+  regionBytesMax,
+} from '../../src/ring/layout.js';
 import { RingProducer } from '../../src/ring/producer.js';
 import { inlineWakes } from '../../src/ring/wait.js';
 import {
@@ -14,6 +21,8 @@ import {
   writeFrameDescriptor,
 } from './fixture.js';
 
+/** Of a ring of 1024 bytes. */
+const REGION_MAX = (1024 - 64) / 2;
 const RUNS = 400;
 const TIME_LIMIT_MS = 8_000;
 
@@ -56,12 +65,25 @@ class Model {
     return this.taken.filter(Boolean).length;
   }
 
-  /** Where `bytes` contiguous bytes would begin, as a position; undefined where they don't fit. */
+  /**
+   * Where `bytes` contiguous bytes would begin, as a position; undefined where they and the guard
+   * behind them don't fit.
+   */
   place(bytes: number): number | undefined {
     let begin = this.position;
     while ((begin % this.map.ringBytes) + bytes > this.map.ringBytes) begin += 1;
-    if (begin + bytes - this.position > this.map.ringBytes) return undefined;
-    return this.span(this.position, begin + bytes).some((at) => this.taken[at]) ? undefined : begin;
+    const end = begin + bytes + GUARD_BYTES;
+    if (end - this.position > this.map.ringBytes) return undefined;
+    return this.span(this.position, end).some((at) => this.taken[at]) ? undefined : begin;
+  }
+
+  /** No byte of a region is of a published frame, or of the guard in front of it. */
+  assertApart(address: number, bytes: number): void {
+    for (const { kind, place, address: frame, size } of this.live) {
+      if (kind !== Kind.FRAME || place !== Place.RING) continue;
+      const apart = address >= frame + 62 + size || address + bytes <= frame - GUARD_BYTES;
+      assert.ok(apart, `${bytes} bytes at ${address}, a frame of ${size} at ${frame}`);
+    }
   }
 
   span(from: number, to: number): number[] {
@@ -162,7 +184,7 @@ class Run {
     const { producer, model, fixture } = this;
     const bytes = Math.min(
       frames.reduce((sum, size) => sum + size, rest),
-      512,
+      REGION_MAX,
     );
     const begin = model.place(bytes);
     const address = producer.reserve(bytes);
@@ -172,6 +194,7 @@ class Run {
     }
     assert.equal(address, fixture.map.ringBase + (begin % fixture.map.ringBytes));
     assert.equal(producer.releaseBase, begin % 2 ** 32);
+    model.assertApart(address, bytes);
     const content = this.fill(address, bytes);
     let count = 0;
     let end = 0;
@@ -211,6 +234,7 @@ class Run {
     if (!fits) return;
     const offset = size === 0 ? 0 : begin % fixture.map.ringBytes;
     const address = fixture.map.ringBase + offset;
+    if (size > 0) model.assertApart(address, size);
     const entry = { kind, place: Place.RING, address, size, type: 0, status: code, content: text };
     model.publish(entry, begin + size);
     if (kind === Kind.END) this.after();
@@ -284,27 +308,28 @@ describe('the ring on one thread', () => {
         run.compare();
         assert.equal(run.called.length, run.token);
         assert.equal(run.producer.usedBytes(), 0);
-        run.chunk([512], 0, 1);
+        run.chunk([REGION_MAX], 0, 1);
       }),
       { seed, numRuns: RUNS, interruptAfterTimeLimit: TIME_LIMIT_MS },
     );
     assert.ok(seen.wrapped > 0 && seen.refused > 0, 'the runs wrapped, and filled the ring');
   });
 
-  it('takes half of an empty ring wherever it begins', () => {
+  it('takes the largest region into an empty ring wherever it begins', () => {
+    assert.equal(regionBytesMax(1024), REGION_MAX);
     for (let position = 0; position < 1024; position += 1) {
       const { producer } = new Run({ sequence: 5, position }, 1);
-      assert.notEqual(producer.reserve(512), 0, `at ${position}`);
+      assert.notEqual(producer.reserve(REGION_MAX), 0, `at ${position}`);
       producer.publish(0, 0);
       assert.equal(producer.usedBytes(), 0);
     }
   });
 
   it('passes 2^32 at the very end of a frame and of a text', () => {
-    const run = new Run({ sequence: 2 ** 32 - 1, position: 2 ** 32 - 1024 }, 1);
-    run.chunk([512], 0, 1);
+    const run = new Run({ sequence: 2 ** 32 - 1, position: 2 ** 32 - 2 * REGION_MAX }, 1);
+    run.chunk([REGION_MAX], 0, 1);
     run.release(1);
-    run.chunk([512], 0, 1);
+    run.chunk([REGION_MAX], 0, 1);
     run.compare();
     const other = new Run({ sequence: 2 ** 32 - 1, position: 2 ** 32 - 100 }, 1);
     other.event(Kind.OPEN, 0, 100);
@@ -338,10 +363,10 @@ describe('the ring on one thread', () => {
   });
 
   it('calls a full producer back for a release, and for nothing else', async () => {
-    const text = new Uint8Array(512);
+    const text = new Uint8Array(REGION_MAX);
     // Of 1024 bytes and 8 descriptors: with 200 bytes each the bytes run out first, else the others.
     const cases: [name: string, size: number, isFull: (run: Run) => boolean][] = [
-      ['reserve', 200, ({ producer }) => producer.reserve(512) === 0],
+      ['reserve', 200, ({ producer }) => producer.reserve(REGION_MAX) === 0],
       ['pushEvent', 200, ({ producer }) => !producer.pushEvent(Kind.END, 0, 0, 1, text)],
       ['room', 10, ({ producer }) => producer.room() === 0],
       ['pushFrame', 10, ({ producer }) => !producer.pushFrame(4096, 0, 0, 0, 1)],
@@ -386,7 +411,7 @@ describe('what the ring asserts', () => {
   it('refuses regions that it could not promise', () => {
     const { producer } = new Run(zero, 1);
     fails(/reserve: 1 to/, () => producer.reserve(0));
-    fails(/reserve: 1 to/, () => producer.reserve(513));
+    fails(/reserve: 1 to/, () => producer.reserve(REGION_MAX + 1));
     fails(/reserve: 1 to/, () => producer.reserve(Number.NaN));
     producer.reserve(100);
     fails(/region before it/, () => producer.reserve(1));
@@ -408,8 +433,8 @@ describe('what the ring asserts', () => {
 
   it('refuses more descriptors than there are, at both ends', () => {
     const { producer, consumer } = new Run(zero, 1);
-    producer.reserve(512);
-    fails(/room for descriptors/, () => producer.publish(9, 512));
+    producer.reserve(REGION_MAX);
+    fails(/room for descriptors/, () => producer.publish(9, REGION_MAX));
     fails(/at most what is published/, () => consumer.release(1));
     fails(/published descriptor/, () => producer.afterRelease(0, () => {}));
   });

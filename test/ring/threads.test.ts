@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { MessageChannel, Worker } from 'node:worker_threads';
-import { CONTROL_BASE, CONTROL_HEAD, CONTROL_TAIL } from '../../src/ring/layout.js';
+import { CONTROL_BASE, CONTROL_HEAD, CONTROL_TAIL, regionBytesMax } from '../../src/ring/layout.js';
 import type { EndThreadData } from './end-thread.js';
 import { type RingFixture, ringFixture, runSeed } from './fixture.js';
 import type { TrafficPlan } from './traffic.js';
@@ -25,7 +25,7 @@ const CASES: Case[] = [
     descriptors: 8,
     assemblyBytes: 65536,
     start: { sequence: 2 ** 32 - 1000, position: 2 ** 32 - MIB - 12345 },
-    plan: { count: 60_000, frameBytesMax: 32768, largeOneIn: 20 },
+    plan: { count: 60_000, frameBytesMax: regionBytesMax(65536), largeOneIn: 20 },
   },
   {
     name: 'few bytes, many descriptors',
@@ -33,7 +33,7 @@ const CASES: Case[] = [
     descriptors: 4096,
     assemblyBytes: 16384,
     start: { sequence: 0, position: 2 ** 31 - 70_000 },
-    plan: { count: 80_000, frameBytesMax: 8192, largeOneIn: 4 },
+    plan: { count: 80_000, frameBytesMax: regionBytesMax(16384), largeOneIn: 4 },
   },
   {
     name: 'frames up to the limit of 1,000,000 payload bytes',

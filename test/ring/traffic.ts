@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { BuddyAllocator } from '../../src/ring/buddy.js';
 import type { RingConsumer } from '../../src/ring/consumer.js';
-import { FrameStatus, Kind, Place } from '../../src/ring/layout.js';
+import { FrameStatus, Kind, Place, regionBytesMax } from '../../src/ring/layout.js';
 import type { RingProducer } from '../../src/ring/producer.js';
 import { HEADER_BYTES } from '../../src/wire/layout.js';
 import { type RingFixture, randomOf, writeFrameDescriptor } from './fixture.js';
@@ -106,7 +106,7 @@ export async function produce(
       done += 1;
     } else {
       // A chunk: frames as long as they fit, and the beginning of one that is given back.
-      const chunkMax = fixture.map.ringBytes / 2;
+      const chunkMax = regionBytesMax(fixture.map.ringBytes);
       const wanted = Math.min(chunkMax, record.bytes + whims(4) * whims(2000));
       let address = producer.reserve(wanted);
       for (; address === 0; address = producer.reserve(wanted)) await space();
