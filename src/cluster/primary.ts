@@ -45,14 +45,15 @@ export class Primary {
    */
   static async start(config: Config): Promise<Primary> {
     process.umask(0o027);
-    await prepareDataDir(config.dataDir);
-    const unlock = await lockDataDir(config.dataDir);
+    prepareDataDir(config.dataDir);
+    const unlock = lockDataDir(config.dataDir);
+    let primary: Primary | undefined;
     try {
       const log = createLogger(config.log);
       const start = await prepareStart(config, log);
       const registry = openRegistry(config.dataDir, {});
       const ledger = openLedger(config.dataDir, {});
-      const primary = new Primary(config, start, log, registry, ledger, unlock);
+      primary = new Primary(config, start, log, registry, ledger, unlock);
       await primary.#recover(undefined);
       await primary.#supervisor.start();
       await primary.#listen();
@@ -60,7 +61,8 @@ export class Primary {
       log.info({ sources: primary.sources, workers, threads }, 'listening');
       return primary;
     } catch (error) {
-      unlock();
+      if (primary) await primary.#abandon();
+      else unlock();
       throw error;
     }
   }
@@ -149,14 +151,14 @@ export class Primary {
   }
 
   async #listen(): Promise<void> {
-    try {
-      const names = await this.#acceptor.listen(this.#config.listen);
-      this.#sourceNames.splice(0, names.length, ...names);
-    } catch (error) {
-      await this.#supervisor.stop(this.#config.limits.drainTimeoutMs);
-      await this.#close();
-      throw error;
-    }
+    const names = await this.#acceptor.listen(this.#config.listen);
+    this.#sourceNames.splice(0, names.length, ...names);
+  }
+
+  /** It could not start: nothing is left behind. */
+  async #abandon(): Promise<void> {
+    await this.#supervisor.stop(this.#config.limits.drainTimeoutMs);
+    await this.#close();
   }
 
   #fromWorker(index: number, message: ToPrimary): void {
@@ -214,25 +216,21 @@ export class Primary {
     for (const connection of connections) this.#acceptor.closed(connection);
     this.#duplicates.workerGone(index);
     await this.#bookkeeper.flush();
-    await this.#recover(index);
+    try {
+      await this.#recover(index);
+    } catch (error) {
+      this.#log.error({ error: messageOf(error) }, 'recovery failed; it is tried again');
+    }
   }
 
   /** Counts and repairs what processes that ended had in hand: one worker's, or all at start. */
   async #recover(worker: number | undefined): Promise<void> {
-    try {
-      const reports = await recoverJournals(this.#config.dataDir, this.#ledger, worker);
-      for (const report of reports) {
-        if (report.sessions > 0 || report.repaired.length > 0 || report.errors.length > 0) {
-          const { repaired, ...figures } = report;
-          const files = repaired.length;
-          this.#log.warn({ ...figures, repairedFiles: files }, 'recovered after a process ended');
-        }
+    const reports = await recoverJournals(this.#config.dataDir, this.#ledger, worker);
+    for (const { repaired, ...figures } of reports) {
+      if (figures.sessions > 0 || repaired.length > 0 || figures.errors.length > 0) {
+        const files = repaired.length;
+        this.#log.warn({ ...figures, repairedFiles: files }, 'recovered after a process ended');
       }
-    } catch (error) {
-      this.#log.error(
-        { error: messageOf(error) },
-        'recovery failed; it is tried at the next start',
-      );
     }
   }
 }

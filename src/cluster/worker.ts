@@ -79,7 +79,7 @@ class GatewayWorker {
         timestampSkewSeconds: config.admission.timestampSkewSeconds,
       },
       {
-        refused: (code, origin, detail, sensor) => this.#rejected(code, origin, detail, sensor),
+        refused: (code, origin, detail, sensor) => this.#refused(code, origin, detail, sensor),
         rejected: (code, origin, detail, sensor) => this.#rejected(code, origin, detail, sensor),
       },
     );
@@ -127,7 +127,7 @@ class GatewayWorker {
   #tlsSource(tls: NonNullable<WorkerStart['sources'][number]['tls']>): TlsSource {
     return new TlsSource(tls, this.#start.config.limits.handshakeTimeoutMs, {
       secure: (socket, origin) => this.#intake.accept(socket, origin),
-      failed: (code, origin, detail) => this.#rejected(code, origin, detail),
+      failed: (code, origin, detail) => this.#refused(code, origin, detail),
     });
   }
 
@@ -192,15 +192,18 @@ class GatewayWorker {
     process.send?.({ t: 'drained' } satisfies ToPrimary, () => process.exit(0));
   }
 
+  /** A connection ended before it had a session: no session's totals will tell of it. */
+  #refused(code: number, origin: Origin, detail: string, sensor?: string): void {
+    this.#rejected(code, origin, detail, sensor);
+    this.#send({ t: 'refused', reason: endName(code) });
+  }
+
   #rejected(code: number, origin: Origin, detail: string, sensor?: string): void {
     const reason = endName(code);
     const { source, address } = origin;
     const named = sensor ? { sensor } : {};
     this.#rejects.warn(reason, { source, address, ...named, detail }, 'rejected');
-    this.#send({ t: 'refused', reason });
-    if (sensor) {
-      this.#send({ t: 'rejected', sensor, reason, detail, address });
-    }
+    if (sensor) this.#send({ t: 'rejected', sensor, reason, detail, address });
   }
 
   #pollRegistry(): void {

@@ -55,7 +55,7 @@ export interface LedgerReport {
   /** All sensors and types together. */
   received: Amount;
   sinks: SinkReport[];
-  /** Connections refused before they belonged to a session, by reason. */
+  /** Connections ended for something wrong, by reason. */
   refusals: Record<string, number>;
   workerDeaths: number;
   recoveries: RecoveryEvent[];

@@ -59,7 +59,7 @@ export interface LedgerContents {
   totals: SensorTotals[];
   /** Those sessions asked for that were added; of the last FOLDED_KEPT sessions. */
   folded: Set<string>;
-  /** Connections refused before they belonged to a session, by reason. */
+  /** Connections ended for something wrong, by reason. */
   refusals: Record<string, number>;
   workerDeaths: number;
   recoveries: RecoveryEvent[];
@@ -170,7 +170,7 @@ export class LedgerStore {
     await Promise.all(parts);
   }
 
-  /** Counts connections that were refused before they belonged to a session. */
+  /** Counts connections that were ended for something wrong, in a session or before. */
   refuse(reason: string, connections = 1): void {
     const known = this.#refusals.has(reason) || this.#refusals.size < REASONS_MAX;
     const key = known ? reason : 'other';
