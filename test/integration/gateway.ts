@@ -139,12 +139,12 @@ export class Gateway {
     return opened(socket, 'secureConnect');
   }
 
-  /** Every file under the sensors' directory, as paths relative to it, in the order of names. */
-  files(): string[] {
-    return readdirSync(this.sensorsDir, { recursive: true, withFileTypes: true })
+  /** Every file under a sink's directory, as paths relative to it, in the order of names. */
+  files(dir = this.sensorsDir): string[] {
+    return readdirSync(dir, { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())
       .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
-      .map((path) => path.slice(this.sensorsDir.length + 1))
+      .map((path) => path.slice(dir.length + 1))
       .sort(byPiece);
   }
 
