@@ -138,68 +138,78 @@ function addViews(parent: Command, io: SensorIo): void {
   );
 }
 
+interface Change {
+  name: string;
+  argument: readonly [name: string, meaning: string];
+  summary: string;
+  description: string;
+  /** Makes the change, and says what was done. */
+  act(registry: Registry, text: string): Promise<string>;
+}
+
+const ONE_SENSOR = ['sensor', SENSOR] as const;
+const SENSOR_OR_ADDRESS = [
+  'sensor-or-address',
+  `a sensor (${SENSOR}), an address, or a range such as 192.0.2.0/24`,
+] as const;
+
+const CHANGES: readonly Change[] = [
+  {
+    name: 'approve',
+    argument: ONE_SENSOR,
+    summary: 'let a pending sensor send',
+    description: 'Lets a pending sensor send.',
+    async act(registry, text) {
+      const { uuid } = await registry.approve(findSensor(registry, text).uuid);
+      return `sensor ${uuid} approved`;
+    },
+  },
+  {
+    name: 'remove',
+    argument: ONE_SENSOR,
+    summary: 'forget a sensor',
+    description: 'Forgets a sensor, its key and its record; what it sent stays stored.',
+    async act(registry, text) {
+      const { uuid } = findSensor(registry, text);
+      await registry.remove(uuid);
+      return `sensor ${uuid} removed`;
+    },
+  },
+  {
+    name: 'block',
+    argument: SENSOR_OR_ADDRESS,
+    summary: 'refuse a sensor or an address',
+    description:
+      'Refuses a sensor, or all connections from an address, and ends those that are open.',
+    async act(registry, text) {
+      if (isAddress(text)) return `address ${await registry.blockAddress(text)} blocked`;
+      const { uuid } = await registry.block(findSensor(registry, text).uuid);
+      return `sensor ${uuid} blocked`;
+    },
+  },
+  {
+    name: 'unblock',
+    argument: SENSOR_OR_ADDRESS,
+    summary: 'take a block back',
+    description: 'Takes a block back: a sensor is pending or approved as before.',
+    async act(registry, text) {
+      if (isAddress(text)) return `address ${await registry.unblockAddress(text)} unblocked`;
+      const { uuid, state } = await registry.unblock(findSensor(registry, text).uuid);
+      return `sensor ${uuid} unblocked, ${state}`;
+    },
+  },
+];
+
 function addChanges(parent: Command, io: SensorIo): void {
-  const change = (
-    name: string,
-    [argument, meaning]: readonly [string, string],
-    [summary, description]: readonly [string, string],
-    act: (registry: Registry, text: string) => Promise<string>,
-  ) => {
-    const command = parent.command(name).argument(`<${argument}>`, meaning);
+  for (const { name, argument, summary, description, act } of CHANGES) {
+    const command = parent.command(name).argument(`<${argument[0]}>`, argument[1]);
     withPlace(command.summary(summary).description(description)).action(
       (text: string, options: PlaceOptions) =>
         writing(options, async (registry) => {
           io.stdout.write(`${await act(registry, text)}\n`);
         }),
     );
-  };
-  const sensor = ['sensor', SENSOR] as const;
-  const either = [
-    'sensor-or-address',
-    `a sensor (${SENSOR}), an address, or a range such as 192.0.2.0/24`,
-  ] as const;
-  change(
-    'approve',
-    sensor,
-    ['let a pending sensor send', 'Lets a pending sensor send.'],
-    async (registry, text) => {
-      const { uuid } = await registry.approve(findSensor(registry, text).uuid);
-      return `sensor ${uuid} approved`;
-    },
-  );
-  change(
-    'remove',
-    sensor,
-    ['forget a sensor', 'Forgets a sensor, its key and its record; what it sent stays stored.'],
-    async (registry, text) => {
-      const { uuid } = findSensor(registry, text);
-      await registry.remove(uuid);
-      return `sensor ${uuid} removed`;
-    },
-  );
-  change(
-    'block',
-    either,
-    [
-      'refuse a sensor or an address',
-      'Refuses a sensor, or all connections from an address, and ends those that are open.',
-    ],
-    async (registry, text) => {
-      if (isAddress(text)) return `address ${await registry.blockAddress(text)} blocked`;
-      const { uuid } = await registry.block(findSensor(registry, text).uuid);
-      return `sensor ${uuid} blocked`;
-    },
-  );
-  change(
-    'unblock',
-    either,
-    ['take a block back', 'Takes a block back: a sensor is pending or approved as before.'],
-    async (registry, text) => {
-      if (isAddress(text)) return `address ${await registry.unblockAddress(text)} unblocked`;
-      const { uuid, state } = await registry.unblock(findSensor(registry, text).uuid);
-      return `sensor ${uuid} unblocked, ${state}`;
-    },
-  );
+  }
 }
 
 function withPlace(command: Command): Command {

@@ -1,9 +1,11 @@
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { open, type RootDatabase, type RootDatabaseOptions } from 'lmdb';
 import { GatewayError, messageOf } from '../errors.js';
 import { withEvents } from './activity.js';
 import { AddressRules, parseAddressRule } from './address.js';
+import { checkSpace } from './disk-space.js';
 import {
   BLOCKED_ADDRESSES_MAX,
   CONTACT_CHARS_MAX,
@@ -36,9 +38,9 @@ import type {
  *
  * Any number of processes and threads may hold it open. Writers take turns by a robust mutex in
  * shared memory: the kernel hands the turn of a killed process on, and its half-done transaction
- * was never visible. Three rules of lmdb-js that this file keeps:
- *  - administrative changes run in `transactionSync`, which a throw aborts; in an asynchronous
- *    `transaction` what was written before a throw is committed;
+ * was never visible. Rules of lmdb-js that this file keeps:
+ *  - all changes run in `transactionSync`, which a throw aborts. In an asynchronous `transaction`,
+ *    what was written before a throw is committed, and a failing disk ends the process;
  *  - all who open it in one process share one environment, made with the options of the first: a
  *    process that writes must open for writing first;
  *  - nobody opens `lock.mdb` by another way: closing that descriptor would drop the process's
@@ -56,6 +58,9 @@ const MAP_BYTES = 256 * 1024 * 1024;
 const MAGIC_OFFSET = 24;
 const MAGIC = 0xbeefc0de;
 
+/** Sensors whose activity one transaction takes: the event loop turns between two. */
+const ACTIVITY_SENSORS_MAX = 256;
+
 export interface RegistryOptions {
   /** Default false. A reader needs a registry that a writer has made. */
   readOnly?: boolean;
@@ -68,7 +73,8 @@ export interface RegistryOptions {
 export function openRegistry(dataDir: string, options: RegistryOptions = {}): Registry {
   const readOnly = options.readOnly ?? false;
   const directory = join(dataDir, 'registry');
-  if (readOnly && !existsSync(join(directory, 'data.mdb'))) {
+  const file = join(directory, 'data.mdb');
+  if (readOnly && !existsSync(file)) {
     throw new GatewayError(
       'D4GW_E_REGISTRY',
       `no registry in ${directory}: add a sensor or start the gateway first, or name another data directory`,
@@ -90,7 +96,8 @@ export function openRegistry(dataDir: string, options: RegistryOptions = {}): Re
       mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
       chmodSync(directory, DIRECTORY_MODE);
     }
-    checkMagic(join(directory, 'data.mdb'));
+    if (existsSync(file)) checkMagic(file);
+    else checkSpace(directory);
     db = open<unknown, string>(settings);
     const found = db.get('format');
     if (found !== undefined && found !== FORMAT) {
@@ -105,12 +112,11 @@ export function openRegistry(dataDir: string, options: RegistryOptions = {}): Re
       { cause: error },
     );
   }
-  return new LmdbRegistry(db);
+  return new LmdbRegistry(directory, db);
 }
 
-/** lmdb-js crashes the process on a data file that is none; a new one may be empty or missing. */
+/** lmdb-js crashes the process on a data file that is none; a new one may be empty. */
 function checkMagic(file: string): void {
-  if (!existsSync(file)) return;
   const head = Buffer.alloc(MAGIC_OFFSET + 4);
   const descriptor = openSync(file, 'r');
   try {
@@ -128,11 +134,13 @@ const activityKey = (uuid: string) => `activity/${uuid}`;
 const addressKey = (rule: string) => `address/${rule}`;
 
 class LmdbRegistry implements Registry {
+  readonly #directory: string;
   readonly #db: RootDatabase<unknown, string>;
   #rules: { version: number; rules: AddressRules } | undefined;
   #closed: Promise<void> | undefined;
 
-  constructor(db: RootDatabase<unknown, string>) {
+  constructor(directory: string, db: RootDatabase<unknown, string>) {
+    this.#directory = directory;
     this.#db = db;
   }
 
@@ -273,16 +281,15 @@ class LmdbRegistry implements Registry {
       if (known) known.push(event);
       else bySensor.set(event.uuid, [event]);
     }
-    // Off the event loop: nobody waits for activity. Nothing in here throws after a write.
-    try {
-      await this.#db.transaction(() => {
-        for (const [uuid, facts] of bySensor) {
+    const entries = [...bySensor];
+    for (let start = 0; start < entries.length; start += ACTIVITY_SENSORS_MAX) {
+      if (start > 0) await setImmediate();
+      this.#transact(() => {
+        for (const [uuid, facts] of entries.slice(start, start + ACTIVITY_SENSORS_MAX)) {
           if (!this.#db.doesExist(sensorKey(uuid))) continue;
           this.#db.put(activityKey(uuid), withEvents(this.activity(uuid), facts));
         }
       });
-    } catch (error) {
-      throw failed(error);
     }
   }
 
@@ -327,6 +334,7 @@ class LmdbRegistry implements Registry {
   #transact<T>(change: () => T): T {
     if (!this.#db.transactionSync) throw new TypeError('the registry was opened for reading');
     try {
+      checkSpace(this.#directory);
       return this.#db.transactionSync(change);
     } catch (error) {
       throw failed(error);

@@ -36,7 +36,10 @@ export interface Registry {
   /** Whether a peer's address lies in a blocked range; text that is no address does not. */
   addressBlocked(address: string): boolean;
 
-  /** Adds many facts in one transaction. Those of sensors that are not registered are ignored. */
+  /**
+   * Adds many facts in few transactions. Those of sensors that are not registered are ignored.
+   * @throws GatewayError D4GW_E_REGISTRY while the disk is full, as every write
+   */
   recordActivity(events: readonly ActivityEvent[]): Promise<void>;
   recordReject(uuid: string, reject: LastReject): Promise<void>;
   recordNote(uuid: string, text: string, at: number): Promise<void>;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, fork } from 'node:child_process';
+import { type ChildProcess, fork, spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { on, once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -195,6 +195,18 @@ describe('activity', () => {
     assert.equal(registry.activity(other.uuid), undefined);
   });
 
+  test('a batch may be of any size', async () => {
+    const sensors: string[] = [];
+    for (let i = 0; i < 300; i++) sensors.push((await addOne()).uuid);
+    await registry.recordActivity(
+      [1, 2].flatMap((at) => sensors.map((uuid) => ({ kind: 'seen', uuid, at, address: 'a' }))),
+    );
+    for (const uuid of sensors) {
+      const { firstSeen, lastSeen } = registry.activity(uuid)!;
+      assert.deepEqual([firstSeen, lastSeen], [1, 2]);
+    }
+  });
+
   test('notes are bounded, the newest kept, and repeats counted', async () => {
     const { uuid } = await addOne();
     await registry.recordNote(uuid, 'repeated', 0);
@@ -209,7 +221,7 @@ describe('activity', () => {
     assert.match(notes[0]!.text, /^note 7 /);
   });
 
-  test('synchronous changes between asynchronous batches lose nothing', async () => {
+  test('changes and batches in any order lose nothing', async () => {
     const { uuid } = await addOne();
     const pending: Promise<void>[] = [];
     const version = registry.version();
@@ -284,6 +296,38 @@ describe('files', () => {
     const file = join(dataDir, 'file');
     writeFileSync(file, '');
     assert.throws(() => openRegistry(file), error(/cannot open/));
+  });
+});
+
+describe('a full disk', () => {
+  test('refuses changes and activity, keeps what is there, and goes on when there is room', async (context) => {
+    const small = join(dataDir, 'small');
+    mkdirSync(small);
+    const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', small]);
+    if (mount.status !== 0) return context.skip('cannot mount a tmpfs');
+    try {
+      const full = openRegistry(small);
+      const { uuid } = await full.add({ uuid: randomUUID(), key: Buffer.from('first') });
+      const filler = join(small, 'filler');
+      assert.throws(() => writeFileSync(filler, Buffer.alloc(3 << 20)), /ENOSPC/);
+      const refused = (error: unknown) =>
+        error instanceof GatewayError &&
+        error.code === 'D4GW_E_REGISTRY' &&
+        /make room/.test(error.message);
+      const version = full.version();
+      await assert.rejects(full.add({ uuid: randomUUID(), key: Buffer.from('x') }), refused);
+      await assert.rejects(full.block(uuid), refused);
+      await assert.rejects(full.recordNote(uuid, 'note', 1), refused);
+      assert.equal(full.version(), version);
+      assert.equal(full.list().length, 1);
+      rmSync(filler);
+      await full.recordNote(uuid, 'room', 2);
+      assert.equal((await full.block(uuid)).blocked, true);
+      assert.deepEqual(full.activity(uuid)!.notes, [{ text: 'room', at: 2, count: 1 }]);
+      await full.close();
+    } finally {
+      spawnSync('umount', ['-l', small]);
+    }
   });
 });
 

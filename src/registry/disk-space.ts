@@ -1,0 +1,24 @@
+import { statfsSync } from 'node:fs';
+
+const RESERVE_SHARE = 0.01;
+const RESERVE_BYTES_MIN = 256 * 1024;
+const RESERVE_BYTES_MAX = 64 * 1024 * 1024;
+
+/**
+ * Throws when a file system is so full that an LMDB transaction might not fit. It must not be let
+ * run into that: where a write fails for want of space, lmdb-js 3.5.6 formats its message into a
+ * buffer that is too short, and the process may die of it (`last_error` in its mdb.c); an
+ * asynchronous transaction also rejects a promise that nobody can catch. The reserve leaves room
+ * for others who write to the same file system meanwhile.
+ */
+export function checkSpace(directory: string): void {
+  const { bavail, blocks, bsize } = statfsSync(directory);
+  const free = bavail * bsize;
+  const share = blocks * bsize * RESERVE_SHARE;
+  const reserve = Math.min(Math.max(share, RESERVE_BYTES_MIN), RESERVE_BYTES_MAX);
+  if (free < reserve) {
+    throw new Error(
+      `only ${free} bytes are left on the disk, and ${Math.ceil(reserve)} are kept free: make room`,
+    );
+  }
+}
