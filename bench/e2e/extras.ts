@@ -12,7 +12,7 @@ import { IDLE_SENSORS } from './servers.js';
 
 const HMAC_MODULE = new URL('../yardsticks/hmac-loop.js', import.meta.url);
 const HMAC_DEADLINE_MS = 60_000;
-const HANDSHAKES = 400;
+const HANDSHAKES = 600;
 const HANDSHAKES_DEADLINE_MS = 30_000;
 /** The first connections warm a server up: what it allocates once is not counted. */
 const WARM_CONNECTIONS = 200;

@@ -10,6 +10,8 @@ export interface Group {
    * only what was measured in turns is compared.
    */
   tag?: string;
+  /** Longer samples, for what is compared on the wall clock: ends are part of it. */
+  long?: boolean;
   contenders: Contender[];
 }
 
@@ -150,6 +152,7 @@ function boundGroup(size: number, alsoSizes: readonly number[] = []): Group {
 function targetGroups({ cores, tools }: PlanOptions): Group[] {
   const versusNaive = [128, 4096].map((size) => ({
     tag: 'naive',
+    long: true,
     title: `TLS to files against the naive gateway, ${sizeText(size)}`,
     contenders: [
       stream(gateway('files'), 'tls', size),
@@ -169,6 +172,7 @@ function targetGroups({ cores, tools }: PlanOptions): Group[] {
     },
     {
       tag: 'threads',
+      long: true,
       title: 'pipelined against inline, TCP, 4 KiB, one connection',
       contenders: (['pipelined', 'inline'] as const).map((threads) =>
         stream(gateway('blackhole', { threads }), 'tcp', 4096, 1),
@@ -176,6 +180,7 @@ function targetGroups({ cores, tools }: PlanOptions): Group[] {
     },
     {
       tag: 'idle',
+      long: true,
       title: '10,000 idle connections beside, TLS, 4 KiB',
       contenders: [0, 10_000].map((idle) =>
         stream(gateway('blackhole', idle > 0 ? { idle } : {}), 'tls', 4096),
@@ -198,6 +203,7 @@ function socatGroup(pinned: boolean): Group {
   const load = pinned ? { loadCpus: '1' } : {};
   return {
     tag: 'socat',
+    long: true,
     title: `TLS to files against socat, 4 KiB${pinned ? ', each on one core' : ''}`,
     contenders: [gateway('files', cpus), { ...other('socat', 'files'), ...cpus }].map((server) => ({
       ...stream(server, 'tls', 4096),
@@ -224,6 +230,7 @@ function comparisons(options: PlanOptions, sizes: readonly number[]): Group[] {
     ...sizes.map((size) => boundGroup(size)),
     ...sizes.map((size) => ({
       tag: 'naive',
+      long: true,
       title: `the naive gateway, ${sizeText(size)}`,
       contenders: [
         stream(gateway('files'), 'tls', size),

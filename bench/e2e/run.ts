@@ -34,6 +34,8 @@ export interface RunOptions {
 
 /** Frames of a stream at most: a bound for what one sample stores. */
 const SAMPLE_BYTES_MAX = 6 * 1024 ** 3;
+/** How much longer a long sample is. */
+const LONG_FACTOR = 2;
 const MIN_FREE_BYTES = 2 * 1024 ** 3;
 
 export async function runPlan(plan: readonly Group[], options: RunOptions): Promise<Results> {
@@ -102,17 +104,23 @@ class Run {
     await this.#hmac.stop();
   }
 
-  async #group({ contenders, tag }: Group): Promise<Series[]> {
+  async #group({ contenders, tag, long = false }: Group): Promise<Series[]> {
+    const milliseconds = this.#options.sampleMilliseconds * (long ? LONG_FACTOR : 1);
     const before = new Map([...this.#series].map(([id, series]) => [id, countOf(series)]));
     for (let sample = 0; sample < this.#options.samples; sample++) {
-      for (const contender of contenders) await this.#sample(contender, sample, tag);
+      for (const contender of contenders) await this.#sample(contender, sample, milliseconds, tag);
     }
     this.#bounds(contenders, tag);
     return [...this.#series.values()].filter((series) => before.get(series.id) !== countOf(series));
   }
 
-  async #sample(contender: Contender, sample: number, tag?: string): Promise<void> {
-    const { sampleMilliseconds, hmacMilliseconds, idleSamples, format } = this.#options;
+  async #sample(
+    contender: Contender,
+    sample: number,
+    milliseconds: number,
+    tag?: string,
+  ): Promise<void> {
+    const { hmacMilliseconds, idleSamples, format } = this.#options;
     if (contender.kind === 'hmac') {
       const { payloadBytes } = contender;
       const params = { payloadBytes, milliseconds: hmacMilliseconds };
@@ -145,7 +153,7 @@ class Run {
         this.#fleet(loadCpus),
         {
           ...{ transport, format, payloadBytes, connections },
-          milliseconds: sampleMilliseconds,
+          milliseconds,
           framesMax: Math.ceil(SAMPLE_BYTES_MAX / connections / payloadBytes),
         },
         series,

@@ -11,6 +11,7 @@ interface Options {
   quick?: boolean;
   smoke?: boolean;
   check?: boolean;
+  from?: string;
   list?: boolean;
   samples?: number;
   seconds?: number;
@@ -42,6 +43,7 @@ export function benchCommand(): Command {
     .option('--quick', 'what the targets need, in under 3 minutes')
     .option('--smoke', 'every path once, in under 30 seconds: fails on lost frames alone')
     .option('--check', 'compare with bench/targets.json; exit 1 where one is missed')
+    .option('--from <file>', 'with --check: of results that were kept, without a run')
     .option('--filter <text...>', 'only groups and rows whose name holds one of these')
     .option('--list', 'print what would be run')
     .option('--samples <n>', 'samples of each row, taken in turns', whole(1, 1000))
@@ -71,7 +73,14 @@ async function run(options: Options): Promise<void> {
   if (options.quick && options.smoke) {
     throw new GatewayError('D4GW_E_USAGE', 'give one of --quick and --smoke');
   }
-  process.exitCode = options.to === undefined ? await suite(options) : await remote(options);
+  if (options.from !== undefined) {
+    if (!options.check) throw new GatewayError('D4GW_E_USAGE', '--from goes with --check');
+    const { checkKept } = await import('../../bench/main.js');
+    process.exitCode = checkKept(options.from);
+    return;
+  }
+  const work = options.to === undefined ? suite : remote;
+  process.exitCode = await work(options);
 }
 
 async function suite(options: Options): Promise<number> {
