@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
@@ -75,15 +83,27 @@ describe('lockDataDir', () => {
     lockDataDir(dir)();
   });
 
-  test('is stale where the process id belongs to another process by now', () => {
-    lockDataDir(dir)();
-    const [name] = readdirSync(join(dir, 'lock'));
-    const stale = ['', 'x', '0 0 0\n', '-1 5 x\n', `${process.pid} 1 another-boot\n`, '1 1 x\n'];
+  test('is stale where its process id belongs to another process or another boot', () => {
+    const lock = join(dir, 'lock');
+    const release = lockDataDir(dir);
+    const [name] = readdirSync(lock);
+    const own = readFileSync(join(lock, name!), 'utf8');
+    release();
+    const [, pid, start, boot] = /^(\d+) (\d+) (\S+)\n$/.exec(own)!;
+    assert.equal(Number(pid), process.pid);
+    const stale = [
+      `${pid} ${Number(start) + 1} ${boot}\n`,
+      `${pid} ${start} another-boot\n`,
+      `${pid}\n`,
+      ...['', 'x', '0 0 0\n', '-1 5 x\n'],
+    ];
     for (const content of stale) {
-      for (const old of readdirSync(join(dir, 'lock'))) rmSync(join(dir, 'lock', old));
-      writeFileSync(join(dir, 'lock', name!), content);
+      for (const old of readdirSync(lock)) rmSync(join(lock, old));
+      writeFileSync(join(lock, name!), content);
       lockDataDir(dir)();
     }
+    writeFileSync(join(lock, '99'), own);
+    assert.throws(() => lockDataDir(dir), error('D4GW_E_LOCKED', /stop it/));
   });
 
   test('needs a directory that it can write to', () => {

@@ -31,6 +31,13 @@ async function add(): Promise<void> {
   process.disconnect();
 }
 
+/** Adds one sensor. */
+async function addOne(): Promise<void> {
+  const registry = openRegistry(dataDir!);
+  await registry.add({ uuid: randomUUID(), key: generateKey() });
+  await registry.close();
+}
+
 /** Adds and describes sensors without end, until killed. */
 async function churn(): Promise<void> {
   const registry = openRegistry(dataDir!);
@@ -79,5 +86,5 @@ async function poll(): Promise<void> {
   else parentPort!.close();
 }
 
-const tasks: Record<string, () => Promise<void>> = { add, churn, dieWriting, poll };
+const tasks: Record<string, () => Promise<void>> = { add, addOne, churn, dieWriting, poll };
 await tasks[task!]!();

@@ -6,6 +6,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { GatewayError } from '../../src/errors.js';
 import { BLOCKED_ADDRESSES_MAX, generateKey, NOTES_MAX } from '../../src/registry/limits.js';
 import { openRegistry } from '../../src/registry/lmdb.js';
@@ -346,6 +347,13 @@ describe('several processes', () => {
     assert.equal(registry.version(), version + 3 * count);
     assert.equal(registry.list().length, 3 * count);
     for (const uuid of added) assert.ok(registry.sensor(uuid));
+  });
+
+  test('the version is that of now, within one turn of the event loop too', () => {
+    const version = registry.version();
+    spawnSync(process.execPath, [fileURLToPath(CHILD), 'addOne', dataDir]);
+    assert.equal(registry.version(), version + 1);
+    assert.equal(registry.list().length, 1);
   });
 
   test('readers on two threads of another process see each change', async () => {
