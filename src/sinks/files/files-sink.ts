@@ -15,6 +15,8 @@ import { Sweep } from './sweep.js';
 
 /** How long `close` waits for the file system unless it is told. */
 export const CLOSE_DEADLINE_MS = 8000;
+/** How long it then waits for files to be closed. */
+const LATE_CLOSE_MS = 200;
 /** Compressions under way at once: libuv's pool has four threads, which write too. */
 const COMPRESSIONS_MAX = 4;
 
@@ -104,10 +106,14 @@ export class FilesSink implements Sink {
       outage.giveUp();
       for (const stream of this.#streams) stream.giveUp();
       await ends;
-      return; // operations may still be under way: their files stay open
     }
-    await fds.closeAll();
-    await directories.close();
+    const closed = Promise.all([fds.closeAll(), directories.close()]).then(() => {});
+    if (!isLate) return await closed;
+    // An operation may hang for good: its file stays open.
+    await Promise.race([
+      closed,
+      new Promise<void>((resolve) => clock.after(LATE_CLOSE_MS, resolve)),
+    ]);
   }
 
   #logUndelivered(): void {

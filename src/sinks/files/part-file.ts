@@ -22,8 +22,8 @@ export interface Tally {
 
 /** Who has a session's files made, one after the other. */
 export interface FileOwner {
-  /** The number to try next, of names that the session has used already. */
-  readonly next: { base: string; number: number };
+  /** The session's last directory, known to be there, and the number to try next in it. */
+  readonly next: { directory: string; base: string; number: number };
   /** The meta header stands beside the file that is being made. */
   metaStored(): void;
   /** Time to force the file's data to the disk. */
@@ -62,6 +62,8 @@ export class PartFile {
   #directory = '';
   #finalPath = '';
   #isDirty = false;
+  /** Its last step is still to be done: its directory is to be put on the disk. */
+  #isRenamed = false;
   /** The number under which the meta header's file stands; −1: it does not. */
   #metaNumber = -1;
 
@@ -188,14 +190,18 @@ export class PartFile {
   async #inDirectory(task: (directory: string, base: string) => Promise<void>): Promise<void> {
     const { options, directories } = this.#context;
     const { directory, base } = placeOf(options.dir, this.#session, this.#openedAt);
-    await directories.watch();
+    const { next } = this.#owner;
     this.#directory = directory;
-    try {
-      await task(directory, base);
-    } catch (error) {
-      if (!hasCode(error, 'ENOENT')) throw error;
-      await directories.make(directory);
-      await task(directory, base);
+    for (let isAgain = false; ; isAgain = true) {
+      if (next.directory !== directory) await directories.make(directory);
+      next.directory = directory;
+      try {
+        return await task(directory, base);
+      } catch (error) {
+        if (!hasCode(error, 'ENOENT')) throw error;
+        next.directory = '';
+        if (isAgain) throw error;
+      }
     }
   }
 
@@ -214,7 +220,8 @@ export class PartFile {
     const { host, options, name, fds } = this.#context;
     const finalPath = `${stem}.${fullExtension(this.#ext, options.compress)}`;
     const path = finalPath + PART_SUFFIX;
-    if ((await exists(finalPath)) || (await exists(path))) return false;
+    // Not even for a moment may the journal name a file that another process is writing.
+    if (await exists(path)) return false;
     const record = host.journal.open({
       sink: name,
       path,
@@ -292,16 +299,16 @@ export class PartFile {
     const { fsync } = this.#context.options;
     await this.sync();
     await this.#context.fds.close(this);
-    if (await exists(this.path)) {
-      let target = this.#finalPath;
-      // Nobody else gives this name; a file that some other program put there is left alone.
-      for (let number = 1; await exists(target); number += 1)
-        target = beside(this.#finalPath, number);
+    let target = this.#finalPath;
+    // Nobody else gives this name; a file that some other program put there is left alone.
+    for (let number = 1; !this.#isRenamed && (await exists(target)); number += 1) {
+      target = beside(this.#finalPath, number);
+    }
+    if (!this.#isRenamed) {
       if (target !== this.#finalPath) await copyMeta(this.#finalPath, target);
       await rename(this.path, target);
+      this.#isRenamed = true;
       this.#context.stats.filesFinished += 1;
-    } else if (!(await exists(this.#finalPath))) {
-      throw new Vanished();
     }
     if (fsync === 'always') await syncDirectory(this.#directory);
   }

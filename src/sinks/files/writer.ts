@@ -42,7 +42,7 @@ interface Attempt {
 export class StreamWriter implements FileOwner {
   /** What has been delivered of the session. */
   readonly tally: Tally = { frames: 0, bytes: 0 };
-  readonly next = { base: '', number: 0 };
+  readonly next = { directory: '', base: '', number: 0 };
   readonly #context: FilesContext;
   readonly #session: SinkSession;
   readonly #items: Item[] = [];

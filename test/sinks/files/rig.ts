@@ -32,9 +32,12 @@ export function newSeed(): number {
   return Number(process.env.D4GW_SEED ?? Math.floor(Math.random() * 2 ** 31));
 }
 
-/** A directory of its own, removed by `remove`. */
-export function tempDir(): { path: string; remove: () => void } {
-  const path = mkdtempSync(join(tmpdir(), 'd4gw-files-'));
+const MEMORY_DIR = '/dev/shm';
+
+/** A directory of its own, removed by `remove`; `inMemory`: on a memory file system if possible. */
+export function tempDir(inMemory = false): { path: string; remove: () => void } {
+  const parent = inMemory && existsSync(MEMORY_DIR) ? MEMORY_DIR : tmpdir();
+  const path = mkdtempSync(join(parent, 'd4gw-files-'));
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
 }
 
