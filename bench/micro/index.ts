@@ -1,39 +1,31 @@
-import { execFileSync } from 'node:child_process';
-import { arch, availableParallelism, cpus, release, totalmem } from 'node:os';
-import { formatBytes } from '../../src/config/units.js';
+import { describeMachine, machineLines } from '../machine.js';
+import { run as copyBench } from './copy.js';
+import { run as cutBench } from './cut.js';
 import { run as hmacBench } from './hmac.js';
+import { run as lz4Bench } from './lz4.js';
 import { run as ringBench } from './ring.js';
 import { run as scanBench } from './scan.js';
 
-/** Where the figures below come from: figures without their machine say nothing. */
-function printOrigin(): void {
-  const gib = Math.round(totalmem() / 1024 ** 3) * 1024 ** 3;
-  const lines = [
-    `cpu     ${cpus()[0]?.model ?? 'unknown'}, ${availableParallelism()} cores, ${arch()}`,
-    `memory  ${formatBytes(gib)}`,
-    `kernel  Linux ${release()}`,
-    `node    ${process.version}, V8 ${process.versions.v8}`,
-    `commit  ${commit()}`,
-  ];
-  process.stdout.write(`${lines.join('\n')}\n\n`);
-}
+/**
+ * The parts, each beside its baseline. Without arguments all of them, else those named:
+ * `npm run bench -- scan hmac ring copy cut lz4`.
+ */
+const PARTS: Readonly<Record<string, () => Promise<unknown>>> = {
+  scan: scanBench,
+  hmac: hmacBench,
+  ring: ringBench,
+  copy: copyBench,
+  cut: cutBench,
+  lz4: lz4Bench,
+};
 
-/** The commit that was built, and whether the work tree differs from it. */
-function commit(): string {
-  const git = (...args: string[]) =>
-    execFileSync('git', ['-C', import.meta.dirname ?? '.', ...args], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }).trim();
-  try {
-    const changed = git('status', '--porcelain', '--untracked-files=no') !== '';
-    return git('rev-parse', '--short=12', 'HEAD') + (changed ? ', with changes' : '');
-  } catch {
-    return 'unknown (no git repository)';
-  }
+const wanted = process.argv.slice(2);
+const unknown = wanted.find((name) => !Object.hasOwn(PARTS, name));
+if (unknown !== undefined) {
+  process.stderr.write(`bench: no part ${unknown}; there are ${Object.keys(PARTS).join(', ')}\n`);
+  process.exit(2);
 }
-
-printOrigin();
-await scanBench();
-await hmacBench();
-await ringBench();
+process.stdout.write(`${machineLines(describeMachine()).join('\n')}\n\n`);
+for (const [name, run] of Object.entries(PARTS)) {
+  if (wanted.length === 0 || wanted.includes(name)) await run();
+}

@@ -87,7 +87,9 @@ async function suite(options: Options): Promise<number> {
   const { runBench } = await import('../../bench/main.js');
   const { samples, seconds, loadProcesses, dir, json, workers, format } = options;
   const form: BenchOptions['form'] = options.smoke ? 'smoke' : options.quick ? 'quick' : 'full';
-  const command = ['d4gw', ...process.argv.slice(2)].join(' ');
+  // Where things were written says nothing of the figures.
+  const given = process.argv.slice(2).join(' ');
+  const command = `d4gw ${given.replace(/ --(json|dir)[ =]\S+/g, '')}`;
   const settings: BenchOptions = {
     ...{ form, workers, format },
     filter: options.filter ?? [],

@@ -15,9 +15,9 @@ const BURN = `
 /** A parent that does nothing itself, with one child that ends and one that stays. */
 const PARENT = `
   const { spawn } = require('node:child_process');
-  const stay = 'setInterval(() => {}, 1000);';
+  const stay = 'process.stdin.resume();'; // until the parent is gone
   for (const end of ['', stay]) {
-    spawn(process.execPath, ['-e', process.argv[1] + end], { stdio: ['ignore', 'inherit', 'inherit'] })
+    spawn(process.execPath, ['-e', process.argv[1] + end], { stdio: ['pipe', 'inherit', 'inherit'] })
       .on('exit', () => process.stdout.write('ended\\n'));
   }
 `;
