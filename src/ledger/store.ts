@@ -1,7 +1,7 @@
-import { chmodSync, existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { open, type RootDatabase, type RootDatabaseOptions } from 'lmdb';
 import { GatewayError, messageOf } from '../errors.js';
+import { checkSpace } from '../storage/disk-space.js';
+import { type Environment, hasEnvironment, openEnvironment } from '../storage/environment.js';
 import { isSensorUuid } from '../wire/uuid.js';
 import { addSession, noTotals, type SensorTotals } from './amounts.js';
 import type { Amount, SessionTotals } from './totals.js';
@@ -21,9 +21,6 @@ import type { Amount, SessionTotals } from './totals.js';
  *     spoiled                 Spoiled: sessions whose figures cannot be added
  */
 const FORMAT = 1;
-const DIRECTORY_MODE = 0o700;
-const FILE_MODE = 0o600;
-/** Address space, not memory or disk. */
 const MAP_BYTES = 256 * 1024 * 1024;
 
 /**
@@ -80,7 +77,7 @@ export interface LedgerOptions {
 
 /** Whether a data directory has a ledger. */
 export function hasLedger(dataDir: string): boolean {
-  return existsSync(join(dataDir, 'ledger', 'data.mdb'));
+  return hasEnvironment(join(dataDir, 'ledger'));
 }
 
 /**
@@ -96,37 +93,17 @@ export function openLedger(dataDir: string, options: LedgerOptions = {}): Ledger
       `no ledger in ${directory}: start the gateway first, or name another data directory`,
     );
   }
-  // `permissionsMode` is lmdb's own option; its type declarations miss it.
-  const settings: RootDatabaseOptions & { path: string; permissionsMode: number } = {
-    path: directory,
-    noSubdir: false,
-    permissionsMode: FILE_MODE,
-    readOnly,
-    mapSize: MAP_BYTES,
-    // A promise of a write then resolves when it is on disk.
-    overlappingSync: false,
-  };
-  let db: RootDatabase<unknown, string> | undefined;
+  let db: Environment;
   try {
-    if (!readOnly) {
-      mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
-      chmodSync(directory, DIRECTORY_MODE);
-    }
-    db = open<unknown, string>(settings);
-    const found = db.get('format');
-    if (found !== undefined && found !== FORMAT) {
-      throw new Error(`its format is ${found}, made by another release; this one reads ${FORMAT}`);
-    }
-    if (found === undefined && !readOnly) db.putSync('format', FORMAT);
+    db = openEnvironment(directory, { readOnly, format: FORMAT, mapBytes: MAP_BYTES });
   } catch (error) {
-    void db?.close();
     throw new GatewayError(
       'D4GW_E_LEDGER',
       `cannot open the ledger in ${directory}: ${messageOf(error)}`,
       { cause: error },
     );
   }
-  return new LedgerStore(db);
+  return new LedgerStore(directory, db);
 }
 
 interface Fold {
@@ -137,14 +114,17 @@ interface Fold {
 }
 
 export class LedgerStore {
-  readonly #db: RootDatabase<unknown, string>;
+  readonly #directory: string;
+  readonly #db: Environment;
   readonly #folds: Fold[] = [];
   #refusals = new Map<string, number>();
   #refusalsTimer: NodeJS.Timeout | undefined;
   #pumping: Promise<void> | undefined;
+  #working = false;
   #closed: Promise<void> | undefined;
 
-  constructor(db: RootDatabase<unknown, string>) {
+  constructor(directory: string, db: Environment) {
+    this.#directory = directory;
     this.#db = db;
   }
 
@@ -217,23 +197,33 @@ export class LedgerStore {
   async #finish(): Promise<void> {
     clearTimeout(this.#refusalsTimer);
     await this.#pumping;
-    if (this.#refusals.size > 0) await this.#write(undefined).catch(() => {});
+    if (this.#refusals.size > 0) this.#writeLast();
     await this.#db.close();
   }
 
+  #writeLast(): void {
+    try {
+      this.#write();
+    } catch {
+      // A full disk at the end: the numbers of refused connections since the last write are gone.
+    }
+  }
+
   #pump(): void {
-    this.#pumping ??= this.#work().finally(() => {
-      this.#pumping = undefined;
-    });
+    if (this.#working) return;
+    this.#working = true;
+    this.#pumping = this.#work();
   }
 
   async #work(): Promise<void> {
     clearTimeout(this.#refusalsTimer);
     this.#refusalsTimer = undefined;
     do {
+      // The event loop turns between two commits, each of which waits for the disk.
+      await new Promise((resolve) => setImmediate(resolve));
       const folds = this.#take();
       try {
-        await this.#write(folds);
+        this.#write(folds);
         for (const fold of folds) fold.resolve();
       } catch (error) {
         const failed = new GatewayError(
@@ -244,6 +234,7 @@ export class LedgerStore {
         for (const fold of folds) fold.reject(failed);
       }
     } while (this.#folds.length > 0);
+    this.#working = false;
   }
 
   /** The folds of the next batch: at least one, together about FOLD_BATCH_MAX sessions. */
@@ -258,12 +249,13 @@ export class LedgerStore {
     return folds;
   }
 
-  /** One transaction; nothing in it throws after a write, which would commit the half of it. */
-  async #write(folds: readonly Fold[] = []): Promise<void> {
+  /** One transaction: all of it, or nothing where it throws. */
+  #write(folds: readonly Fold[] = []): void {
     const refusals = this.#refusals;
     this.#refusals = new Map();
     try {
-      await this.#db.transaction(() => {
+      checkSpace(this.#directory);
+      this.#db.transactionSync(() => {
         for (const { totals, event } of folds) {
           for (const session of totals) this.#fold(session);
           if (event) this.#record(event);

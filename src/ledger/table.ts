@@ -18,7 +18,9 @@ export function renderLedger(report: LedgerReport, options: { sessions: boolean 
   lines.push(...sinkTable(report.sinks), '');
   if (options.sessions) lines.push(...sessionLines(report.sessions), '');
   const refusals = Object.entries(report.refusals).sort(([a], [b]) => (a < b ? -1 : 1));
-  lines.push(`connections ended for something wrong, by reason: ${refusals.length === 0 ? 'none' : ''}`.trim());
+  lines.push(
+    `connections ended for something wrong, by reason: ${refusals.length === 0 ? 'none' : ''}`.trim(),
+  );
   for (const [reason, count] of refusals) lines.push(`  ${reason}: ${number.format(count)}`);
   lines.push(`workers that died: ${number.format(report.workerDeaths)}`);
   for (const event of report.recoveries.slice(-RECOVERIES_SHOWN_MAX)) {

@@ -1,11 +1,10 @@
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { open, type RootDatabase, type RootDatabaseOptions } from 'lmdb';
 import { GatewayError, messageOf } from '../errors.js';
+import { checkSpace } from '../storage/disk-space.js';
+import { type Environment, hasEnvironment, openEnvironment } from '../storage/environment.js';
 import { withEvents } from './activity.js';
 import { AddressRules, parseAddressRule } from './address.js';
-import { checkSpace } from './disk-space.js';
 import {
   BLOCKED_ADDRESSES_MAX,
   CONTACT_CHARS_MAX,
@@ -47,16 +46,9 @@ import type {
  *    claim on the lock file, and the next process to come would reset it under our feet.
  */
 const FORMAT = 1;
-const DIRECTORY_MODE = 0o700;
-const FILE_MODE = 0o600;
 /** Workers have two readers each; a slot is 64 bytes of the lock file. */
 const READERS_MAX = 1024;
-/** Address space, not memory or disk. Large from the start: growing it means mapping it anew. */
 const MAP_BYTES = 256 * 1024 * 1024;
-
-/** The first meta page's `mm_magic` (liblmdb/mdb.c), in the byte order of the machine. */
-const MAGIC_OFFSET = 24;
-const MAGIC = 0xbeefc0de;
 
 /** Sensors whose activity one transaction takes: the event loop turns between two. */
 const ACTIVITY_SENSORS_MAX = 256;
@@ -73,39 +65,21 @@ export interface RegistryOptions {
 export function openRegistry(dataDir: string, options: RegistryOptions = {}): Registry {
   const readOnly = options.readOnly ?? false;
   const directory = join(dataDir, 'registry');
-  const file = join(directory, 'data.mdb');
-  if (readOnly && !existsSync(file)) {
+  if (readOnly && !hasEnvironment(directory)) {
     throw new GatewayError(
       'D4GW_E_REGISTRY',
       `no registry in ${directory}: add a sensor or start the gateway first, or name another data directory`,
     );
   }
-  // `permissionsMode` is lmdb's own option; its type declarations miss it.
-  const settings: RootDatabaseOptions & { path: string; permissionsMode: number } = {
-    path: directory,
-    noSubdir: false,
-    permissionsMode: FILE_MODE,
-    readOnly,
-    maxReaders: READERS_MAX,
-    mapSize: MAP_BYTES,
-    overlappingSync: false,
-  };
-  let db: RootDatabase<unknown, string> | undefined;
+  let db: Environment;
   try {
-    if (!readOnly) {
-      mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
-      chmodSync(directory, DIRECTORY_MODE);
-    }
-    if (existsSync(file)) checkMagic(file);
-    else checkSpace(directory);
-    db = open<unknown, string>(settings);
-    const found = db.get('format');
-    if (found !== undefined && found !== FORMAT) {
-      throw new Error(`its format is ${found}, made by another release; this one reads ${FORMAT}`);
-    }
-    if (found === undefined && !readOnly) db.putSync('format', FORMAT);
+    db = openEnvironment(directory, {
+      readOnly,
+      format: FORMAT,
+      mapBytes: MAP_BYTES,
+      readersMax: READERS_MAX,
+    });
   } catch (error) {
-    void db?.close();
     throw new GatewayError(
       'D4GW_E_REGISTRY',
       `cannot open the registry in ${directory}: ${messageOf(error)}`,
@@ -115,31 +89,17 @@ export function openRegistry(dataDir: string, options: RegistryOptions = {}): Re
   return new LmdbRegistry(directory, db);
 }
 
-/** lmdb-js crashes the process on a data file that is none; a new one may be empty. */
-function checkMagic(file: string): void {
-  const head = Buffer.alloc(MAGIC_OFFSET + 4);
-  const descriptor = openSync(file, 'r');
-  try {
-    const size = readSync(descriptor, head, 0, head.length, 0);
-    if (size > 0 && head.readUInt32LE(MAGIC_OFFSET) !== MAGIC) {
-      throw new Error('data.mdb is damaged: restore it from a backup, or move it away');
-    }
-  } finally {
-    closeSync(descriptor);
-  }
-}
-
 const sensorKey = (uuid: string) => `sensor/${uuid}`;
 const activityKey = (uuid: string) => `activity/${uuid}`;
 const addressKey = (rule: string) => `address/${rule}`;
 
 class LmdbRegistry implements Registry {
   readonly #directory: string;
-  readonly #db: RootDatabase<unknown, string>;
+  readonly #db: Environment;
   #rules: { version: number; rules: AddressRules } | undefined;
   #closed: Promise<void> | undefined;
 
-  constructor(directory: string, db: RootDatabase<unknown, string>) {
+  constructor(directory: string, db: Environment) {
     this.#directory = directory;
     this.#db = db;
   }
