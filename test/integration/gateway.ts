@@ -139,6 +139,11 @@ export class Gateway {
     return opened(socket, 'secureConnect');
   }
 
+  /** A connection to the TLS port on which nothing speaks TLS. */
+  plainOnTls(): Promise<Socket> {
+    return opened(connect({ host: '127.0.0.1', port: this.tlsPort, noDelay: true }), 'connect');
+  }
+
   /** Every file under a sink's directory, as paths relative to it, in the order of names. */
   files(dir = this.sensorsDir): string[] {
     return readdirSync(dir, { recursive: true, withFileTypes: true })

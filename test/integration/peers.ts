@@ -1,9 +1,11 @@
+import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
+import { after } from 'node:test';
 import { type LedgerReport, readLedger } from '../../src/ledger/report.js';
+import { openRegistry } from '../../src/registry/lmdb.js';
 import { FrameEncoder } from '../../src/wire/header.js';
 import { run } from '../support/process.js';
 import { tempDir } from '../support/tmp.js';
@@ -147,9 +149,12 @@ export async function socatFile(gateway: Gateway, transport: Transport, path: st
 }
 
 /** Resolves when the peer has closed the connection, in whatever way. */
-export async function closed(socket: Socket): Promise<void> {
+export function closed(socket: Socket): Promise<void> {
   socket.resume();
-  if (!socket.destroyed) await once(socket, 'close');
+  return new Promise((resolve) => {
+    if (socket.closed) resolve();
+    else socket.once('close', () => resolve());
+  });
 }
 
 /** Writes, and resolves when the bytes have left the process; also where the peer is gone. */
@@ -188,4 +193,86 @@ export function packetsOf(path: string): { packets: Buffer[]; error?: string } {
     at = end;
   }
   return status === 0 ? { packets } : { packets, error: stderr.toString('latin1').trim() };
+}
+
+/** A sensor that streams lines all the while, over TLS: it must notice nothing of the others. */
+export class Witness {
+  readonly sensor: Sensor;
+  readonly #socket: Socket;
+  readonly #timer: NodeJS.Timeout;
+  readonly #sent: string[] = [];
+  #ended = false;
+
+  static async begin(gateway: Gateway, sensor: Sensor): Promise<Witness> {
+    return new Witness(sensor, await gateway.tls());
+  }
+
+  private constructor(sensor: Sensor, socket: Socket) {
+    this.sensor = sensor;
+    this.#socket = socket;
+    socket.resume();
+    socket.once('close', () => {
+      this.#ended = true;
+    });
+    this.#timer = setInterval(() => {
+      const line = `line ${this.#sent.length} of the witness\n`;
+      this.#sent.push(line);
+      socket.write(sensor.frame(line));
+    }, 5);
+    this.#timer.unref();
+    after(() => this.#stop());
+  }
+
+  /** @throws when its connection has ended */
+  check(): void {
+    if (this.#ended) throw new Error("the witness's connection has ended");
+  }
+
+  /** Ends its stream, and checks that the gateway has stored what it sent. */
+  async finish(gateway: Gateway): Promise<void> {
+    this.check();
+    this.#stop();
+    await closed(this.#socket);
+    const { uuid } = this.sensor;
+    await untilLedger(
+      gateway,
+      (report) => report.sessions.every(({ sensor }) => sensor !== uuid),
+      'the witness is counted',
+    );
+    assert.equal(storedOf(gateway, uuid).toString(), this.#sent.join(''));
+    const [own] = sensorsOf(await ledgerOf(gateway), uuid);
+    assert.deepEqual(own!.ends, { closed: 1 });
+    assert.equal(own!.received.frames, this.#sent.length);
+  }
+
+  #stop(): void {
+    clearInterval(this.#timer);
+    this.#socket.end();
+  }
+}
+
+/** Registers sensors without a program run for each. */
+export async function register(
+  gateway: Gateway,
+  sensors: readonly Sensor[],
+  state: 'approved' | 'pending' = 'approved',
+): Promise<void> {
+  const registry = openRegistry(join(gateway.dir, 'data'), {});
+  try {
+    await Promise.all(
+      sensors.map(({ uuid, key }) => registry.add({ uuid, key: Buffer.from(key), state })),
+    );
+  } finally {
+    await registry.close();
+  }
+}
+
+/** What the registry keeps of a sensor's activity, read beside the gateway. */
+export async function activityOf(gateway: Gateway, uuid: string) {
+  const registry = openRegistry(join(gateway.dir, 'data'), { readOnly: true });
+  try {
+    return registry.activity(uuid);
+  } finally {
+    await registry.close();
+  }
 }
