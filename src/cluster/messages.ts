@@ -68,11 +68,18 @@ export interface Activity {
   address: string;
 }
 
+/** Whose session it is, for those that the I/O thread has forgotten by now. */
+export interface SessionOrigin {
+  sensor: string;
+  address: string;
+  source: string;
+}
+
 /** Sink thread → I/O thread. */
 export type ToIntake =
   | { t: 'started' }
   | { t: 'drained' }
-  | ({ t: 'reject'; code: number; detail: string } & SlotRef)
+  | ({ t: 'reject'; code: number; detail: string } & SessionOrigin & SlotRef)
   | ({ t: 'routed'; sinks: number } & SlotRef)
   | ({ t: 'free' } & SlotRef)
   | { t: 'pressure'; sink: number; full: boolean }

@@ -274,8 +274,8 @@ export class Pipeline {
 
   #reject(session: LiveSession, code: number, detail: string): void {
     session.dead = code;
-    const { slot, generation } = session;
-    this.#post({ t: 'reject', slot, generation, code, detail });
+    const { slot, generation, sensor, address, source } = session;
+    this.#post({ t: 'reject', slot, generation, code, detail, sensor, address, source });
   }
 
   #pressed(sinks: number): void {

@@ -162,7 +162,10 @@ class GatewayWorker {
         this.#send({ t: 'ready' });
         break;
       case 'reject':
-        this.#intake.end(message, message.code, message.detail);
+        // A peer may be gone before its frames are verified: it is told of all the same.
+        if (!this.#intake.end(message, message.code, message.detail)) {
+          this.#rejected(message.code, message, message.detail, message.sensor);
+        }
         break;
       case 'routed':
         this.#intake.routed(message, message.sinks);
@@ -198,7 +201,12 @@ class GatewayWorker {
     this.#send({ t: 'refused', reason: endName(code) });
   }
 
-  #rejected(code: number, origin: Origin, detail: string, sensor?: string): void {
+  #rejected(
+    code: number,
+    origin: Pick<Origin, 'source' | 'address'>,
+    detail: string,
+    sensor?: string,
+  ): void {
     const reason = endName(code);
     const { source, address } = origin;
     const named = sensor ? { sensor } : {};

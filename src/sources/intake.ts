@@ -105,10 +105,15 @@ export class Intake {
     socket.resume();
   }
 
-  /** Ends the session in a slot, unless the slot serves another one by now. */
-  end(ref: SlotRef, code: number, detail: string): void {
+  /**
+   * Ends the session in a slot, unless the slot serves another one by now.
+   * @returns false where its connection had ended already: then nothing is reported
+   */
+  end(ref: SlotRef, code: number, detail: string): boolean {
     const connection = this.#connections.get(ref.slot);
-    if (connection?.generation === ref.generation) this.#finish(connection, code, detail);
+    if (connection?.generation !== ref.generation || connection.ending) return false;
+    this.#finish(connection, code, detail);
+    return true;
   }
 
   /** The sinks of a session are known. */
