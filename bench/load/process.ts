@@ -56,7 +56,7 @@ function makeStreams(spec: StreamsSpec): Stream[] {
 async function connect({ to }: ConnectParams): Promise<void> {
   const opened: StreamSender[] = [];
   await forEachNumber(streams.length, CONNECT_CONCURRENCY, async (index) => {
-    opened.push(new StreamSender(await openConnection(to), streams[index]!));
+    opened.push(new StreamSender(await openConnection(to), streams[index]!, streams.length));
   });
   senders = opened;
 }

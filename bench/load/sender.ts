@@ -4,8 +4,12 @@ import { monotonicMs, type RunParams, type SentStream } from './messages.js';
 
 /** Large writes: the generator's cost a byte must not be what is measured. */
 const WRITE_BYTES = 256 * 1024;
-/** A second write waits in the socket, so that no turn of the event loop passes between two. */
+/**
+ * A second write waits in the socket, so that no turn of the event loop passes between two; where
+ * many streams are sent, others fill the gap, and what is still under way at the end stays small.
+ */
 const WRITES_IN_FLIGHT = 2;
+const FEW_STREAMS = 64;
 
 interface Piece {
   bytes: Buffer;
@@ -35,9 +39,13 @@ export class StreamSender {
   #closeTimer: NodeJS.Timeout | undefined;
   #closeDeadlineMs = 0;
 
-  constructor(socket: Socket, stream: Stream) {
+  readonly #inFlightMax: number;
+
+  /** @param streams how many are sent side by side by this process */
+  constructor(socket: Socket, stream: Stream, streams: number) {
     this.#socket = socket;
     this.#stream = stream;
+    this.#inFlightMax = streams <= FEW_STREAMS ? WRITES_IN_FLIGHT : 1;
     this.#pieces = cut(stream);
     this.#sent = { uuid: stream.uuid, frames: 0, bytes: 0, streamBytes: 0 };
     socket.on('error', (error) => {
@@ -76,7 +84,7 @@ export class StreamSender {
   }
 
   #pump(): void {
-    while (this.#inFlight < WRITES_IN_FLIGHT && !this.#ending) {
+    while (this.#inFlight < this.#inFlightMax && !this.#ending) {
       if (this.#left <= 0 || monotonicMs() >= this.#endAt || this.#socket.destroyed) {
         this.#end();
         return;
