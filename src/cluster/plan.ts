@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import type { Config } from '../config/schema.js';
 import { DESCRIPTORS, SPARE_SESSIONS } from '../constants.js';
+import { BUDDY_BLOCK_BYTES_MIN } from '../ring/buddy.js';
 import { GUARD_BYTES, type MemoryMap, mapMemory } from '../ring/layout.js';
 import { HEADER_BYTES } from '../wire/layout.js';
 
@@ -47,5 +48,6 @@ export function planMemory(limits: Config['limits'], workers: number): MemoryMap
 
 /** Bytes of the largest block that a frame under assembly needs, the guard in front of it included. */
 export function assemblyBlockBytes(maxPayloadBytes: number): number {
-  return 2 ** Math.ceil(Math.log2(GUARD_BYTES + HEADER_BYTES + maxPayloadBytes));
+  const bytes = Math.max(BUDDY_BLOCK_BYTES_MIN, GUARD_BYTES + HEADER_BYTES + maxPayloadBytes);
+  return 2 ** Math.ceil(Math.log2(bytes));
 }

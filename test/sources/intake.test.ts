@@ -36,6 +36,7 @@ interface Taken {
 }
 
 interface BenchOptions {
+  ringBytes?: number;
   assemblyBytes?: number;
   descriptors?: number;
   idleTimeoutMs?: number;
@@ -63,7 +64,7 @@ class Bench {
     const map = mapMemory({
       sessions: 64,
       descriptors: options.descriptors ?? 1024,
-      ringBytes: 1 << 20,
+      ringBytes: options.ringBytes ?? 1 << 20,
       assemblyBytes: options.assemblyBytes ?? 1 << 22,
       poolBytes: 4096,
     });
@@ -232,6 +233,8 @@ test('random frames, cuts, sensors and speeds: each stream arrives as it was sen
   while (Date.now() < until4s) {
     const stalls = random.below(3) === 0;
     const bench = new Bench({
+      // Chunks and frames of up to several times the ring.
+      ringBytes: 1 << (13 + random.below(8)),
       assemblyBytes: 1 << (18 + random.below(4)),
       descriptors: 8 << random.below(6),
       batch: () => (stalls ? random.below(3) : 1000),

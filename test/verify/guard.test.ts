@@ -15,7 +15,7 @@ import type { GuardThreadData } from './guard-thread.js';
 
 const RING_BYTES = 65_536;
 const BLOCK_BYTES = 4_096;
-const FRAMES = 12_000;
+const FRAMES = 4_000;
 const TURN_FRAMES = 64;
 
 const hash: OneShotHash =
