@@ -9,8 +9,8 @@ import type { SessionKey } from './session-key.js';
  * Payloads up to this size are hashed in the module, larger ones by `node:crypto`, whose call costs
  * more and whose bytes cost less. Where the two cross depends on how many frames a batch has: the
  * module hashes four at once, and one or two no faster than without SIMD. Measured by
- * `npm run bench` (hmac), its last lines: 790 bytes in large batches, 400 in batches of 3 and 6,
- * 130 to 160 in smaller ones and in the scalar build.
+ * `npm run bench` (hmac), its last lines: 730 to 790 bytes in batches that fill the lanes, 390 to
+ * 410 in batches of 3 and 6, 120 to 160 in smaller ones and in the scalar build.
  */
 export const HMAC_WASM_PAYLOAD_BYTES_MAX = 768;
 export const HMAC_WASM_PAYLOAD_BYTES_MAX_FEW = 384;
