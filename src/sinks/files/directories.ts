@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { access, type FileHandle, mkdir, open, stat } from 'node:fs/promises';
+import { access, type FileHandle, mkdir, open, readlink, stat } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { dirname } from 'node:path';
 
@@ -84,13 +84,19 @@ export class Directories {
       throw error;
     });
     if (found?.ino === held.ino && found.dev === held.dev) return;
-    if (found === undefined && held.nlink > 0) {
+    if (found === undefined && held.nlink > 0 && !(await this.#isRemoved())) {
       const error: NodeJS.ErrnoException = new Error(
         `the directory ${this.#root} was moved away; move it back, or restart the gateway`,
       );
       throw Object.assign(error, { code: 'ENOENT', errno: -osConstants.errno.ENOENT });
     }
     await this.close();
+  }
+
+  /** Some file systems count no links of directories; Linux tells it in the descriptor's name. */
+  async #isRemoved(): Promise<boolean> {
+    const name = await readlink(`/proc/self/fd/${this.#handle?.fd}`).catch(() => '');
+    return name.endsWith(' (deleted)');
   }
 
   async close(): Promise<void> {

@@ -47,7 +47,7 @@ export class FilesSink implements Sink {
       host,
       clock,
       pool: new BlockPool(host.memory, host.poolBase, host.poolBytes),
-      outage: new Outage(host.log, clock, () => this.#drainIfReady()),
+      outage: new Outage(host.log, options.dir, clock, () => this.#drainIfReady()),
       fds: new FdCache(openFiles),
       directories: new Directories(options.dir, options.fsync === 'always'),
       compressing: new Limiter(COMPRESSIONS_MAX),

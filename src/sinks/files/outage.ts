@@ -20,6 +20,7 @@ export class GivenUp extends Error {}
  */
 export class Outage {
   readonly #log: Logger;
+  readonly #dir: string;
   readonly #clock: Clock;
   readonly #changed: () => void;
   readonly #operations = new Limiter(OPERATIONS_MAX);
@@ -30,9 +31,13 @@ export class Outage {
   #givenUp = false;
   #wake = new Set<() => void>();
 
-  /** @param changed called when an outage begins or ends */
-  constructor(log: Logger, clock: Clock, changed: () => void) {
+  /**
+   * @param dir the sink's directory, for the log
+   * @param changed called when an outage begins or ends
+   */
+  constructor(log: Logger, dir: string, clock: Clock, changed: () => void) {
     this.#log = log;
+    this.#dir = dir;
     this.#clock = clock;
     this.#changed = changed;
   }
@@ -75,7 +80,9 @@ export class Outage {
     this.#over = new Promise((resolve) => {
       end = resolve;
     });
-    this.#log.error({ error: messageOf(refusal) }, 'the files sink takes no more: writing failed');
+    const dir = this.#dir;
+    const error = messageOf(refusal);
+    this.#log.error({ dir, error }, 'the files sink takes no more: writing failed');
     this.#changed();
     try {
       for (;;) {
@@ -84,7 +91,7 @@ export class Outage {
         try {
           const result = await operation();
           const seconds = Math.round((this.#clock.monotonic() - began) / 1000);
-          this.#log.info({ seconds }, 'the files sink goes on');
+          this.#log.info({ dir, seconds }, 'the files sink goes on');
           return result;
         } catch (error) {
           if (!isRefusal(error)) throw error;

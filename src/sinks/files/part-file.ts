@@ -91,7 +91,7 @@ export class PartFile {
       const first = next.base === base ? next.number : 0;
       const number = await this.#firstFree(Math.max(first, this.#metaNumber), async (number) => {
         const stem = join(directory, numbered(base, number));
-        if (!(await this.#createMeta(stem, number))) return false;
+        if (!(await this.#createMeta(stem, number, before))) return false;
         if (await this.#createPart(stem, before)) return true;
         await this.#removeMeta(stem);
         return false;
@@ -101,11 +101,14 @@ export class PartFile {
     });
   }
 
-  /** Stores the meta header alone, for a session that ended without payload. */
-  async createMeta(): Promise<void> {
+  /**
+   * Stores the meta header alone, for a session that ended without payload.
+   * @param before what was delivered before it
+   */
+  async createMeta(before: Tally): Promise<void> {
     await this.#inDirectory(async (directory, base) => {
       await this.#firstFree(0, (number) =>
-        this.#createMeta(join(directory, numbered(base, number)), number),
+        this.#createMeta(join(directory, numbered(base, number)), number, before),
       );
       if (this.#context.options.fsync === 'always') await syncDirectory(directory);
     });
@@ -248,29 +251,41 @@ export class PartFile {
     return true;
   }
 
-  /** Stores the meta header, if there is one, as `<stem>.json`; false where the name is taken. */
-  async #createMeta(stem: string, number: number): Promise<boolean> {
+  /**
+   * Stores the meta header, if there is one, as `<stem>.json`; false where the name is taken. It is
+   * journaled as a file of its own: killed before its stream's first file, it is counted for itself.
+   */
+  async #createMeta(stem: string, number: number, before: Tally): Promise<boolean> {
+    const { host, options, name } = this.#context;
     const meta = this.#session.meta;
     if (meta === undefined || this.#metaNumber === number) return true;
     const path = `${stem}.${META_EXT}`;
     const part = path + PART_SUFFIX;
     if ((await exists(path)) || (await exists(part))) return false;
+    const record = host.journal.open({
+      sink: name,
+      path: part,
+      session: this.#session,
+      framesBefore: before.frames,
+      bytesBefore: before.bytes,
+    });
     let handle: FileHandle | undefined;
     try {
       handle = await open(part, 'wx');
       if (await exists(path)) throw refusal('EEXIST', `${path} exists`);
       await writeAll(handle, meta.bytes, { written: 0 }, 0);
-      if (this.#context.options.fsync !== 'never') await handle.datasync();
+      if (options.fsync !== 'never') await handle.datasync();
       await rename(part, path);
+      this.#metaNumber = number;
+      this.#owner.metaStored();
     } catch (error) {
       if (handle !== undefined) await unlink(part).catch(() => {});
       if (hasCode(error, 'EEXIST')) return false;
       throw error;
     } finally {
       await handle?.close();
+      record.release();
     }
-    this.#metaNumber = number;
-    this.#owner.metaStored();
     return true;
   }
 

@@ -148,7 +148,7 @@ export class StreamWriter implements FileOwner {
       case 'finish':
         return await outage.run(() => file.finish());
       case 'meta':
-        return await outage.run(() => file.createMeta());
+        return await outage.run(() => file.createMeta(this.tally));
       case 'sync':
         return await this.#unlessVanished(() => file.sync());
       case 'split':

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { BLOCK_BYTES_MIN, type Block, BlockPool } from '../../../src/sinks/files/pool.js';
+import { newSeed, random } from './rig.js';
+
+test('blocks come from the pool while it has some, then from the heap, and go back', (context) => {
+  const seed = newSeed();
+  context.diagnostic(`D4GW_SEED=${seed}`);
+  const next = random(seed);
+  for (const kib of [0, 4, 20, 128, 1024, 8192]) {
+    const memory = new Uint8Array(4096 + kib * 1024);
+    const pool = new BlockPool(memory, 4096, kib * 1024);
+    const held = new Set<Block>();
+    for (let step = 0; step < 4000; step += 1) {
+      const isFilling = step % 2000 < 1200;
+      if (isFilling ? next(3) > 0 : next(3) === 0) {
+        const needed = 1 + next(1_000_000);
+        const block = pool.allocate(BLOCK_BYTES_MIN * 4 ** next(4), needed);
+        assert.ok(block.bytes.length >= BLOCK_BYTES_MIN && block.bytes.length <= 256 * 1024);
+        if (block.address !== 0) assert.equal(block.bytes.byteOffset % BLOCK_BYTES_MIN, 0);
+        else assert.ok(block.bytes.length < needed + BLOCK_BYTES_MIN);
+        held.add(block);
+      } else {
+        const [block] = held;
+        if (block === undefined) continue;
+        held.delete(block);
+        pool.free(block);
+      }
+      let pooled = 0;
+      for (const block of held) if (block.address !== 0) pooled += block.bytes.length;
+      let all = 0;
+      for (const block of held) all += block.bytes.length;
+      assert.deepEqual([pool.usedBytes, pool.overflowBytes], [all, all - pooled]);
+      assert.ok(pooled <= kib * 1024);
+    }
+    for (const block of held) pool.free(block);
+    // All of it can be had again.
+    const blocks = Array.from({ length: Math.floor(kib / 4) }, () => pool.allocate(4096, 1));
+    assert.equal(pool.overflowBytes, 0, `${kib} KiB`);
+    assert.equal(new Set(blocks.map(({ address }) => address)).size, blocks.length);
+  }
+});
