@@ -19,6 +19,8 @@ import type { Amount, SessionTotals } from './totals.js';
 const REPAIR_TIMEOUT_MS = 120_000;
 const REPAIRS_AT_ONCE = 4;
 const PART_SUFFIX = '.part';
+/** A meta header on its way to its file, which stands beside that of the data. */
+const META_PART_SUFFIX = '.json.part';
 /** How a session ended that its process did not see the end of. */
 export const PROCESS_DIED = 'process-died';
 
@@ -185,6 +187,7 @@ class Settling {
     const { mark } = file;
     if (mark.state === Mark.DONE) return { frames: mark.frames, bytes: mark.bytes };
     try {
+      if (file.path.endsWith(META_PART_SUFFIX)) return await this.#settleMeta(repair, timeoutMs);
       const size = await sizeOf(file.path);
       if (size === undefined) return await this.#withoutPart(repair, timeoutMs);
       // A recovery that was cut short may have cut the file already.
@@ -195,6 +198,14 @@ class Settling {
       // The write before the last was done.
       return heldBy(file, file.intents[1]?.fileBytes ?? 0, undefined);
     }
+  }
+
+  /** A meta header is stored whole under its name, or not at all. */
+  async #settleMeta(repair: RepairPart, timeoutMs: number): Promise<Amount> {
+    const { path, meta } = this.#file;
+    if ((await sizeOf(path)) !== undefined) await within(timeoutMs, repair(path));
+    else if ((await sizeOf(path.slice(0, -PART_SUFFIX.length))) !== undefined) return { ...meta };
+    return { frames: 0, bytes: 0 };
   }
 
   async #repair(size: number, repair: RepairPart, timeoutMs: number): Promise<Amount> {
