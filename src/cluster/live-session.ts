@@ -36,6 +36,8 @@ export class LiveSession implements SinkSession, SlotRef {
   reportedAt = 0;
   /** Its end could not be delivered in time: its row stays, and the next start settles it. */
   abandoned = false;
+  /** All of it is delivered and its row says so; the ledger has yet to take its totals. */
+  settled = false;
   /** Taken in the batch at hand: its row is behind. */
   touched = false;
 

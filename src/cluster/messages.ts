@@ -45,7 +45,7 @@ export type ToWorker =
   | { t: 'socket'; connection: number; source: number; address: string }
   | ({ t: 'end'; code: number; detail: string } & SlotRef)
   | { t: 'folded'; ids: string[] }
-  | { t: 'drain'; deadlineMs: number };
+  | { t: 'drain'; deadlineMs: number; alone?: boolean };
 
 /** Worker → primary. */
 export type ToPrimary =
@@ -85,8 +85,10 @@ export type ToIntake =
   | { t: 'pressure'; sink: number; full: boolean }
   | { t: 'up'; message: ToPrimary };
 
-/** I/O thread → sink thread. */
-export type ToPipeline = { t: 'folded'; ids: string[] } | { t: 'drain'; deadlineMs: number };
+/** I/O thread → sink thread. `alone`: there is no primary any more that would take totals. */
+export type ToPipeline =
+  | { t: 'folded'; ids: string[] }
+  | { t: 'drain'; deadlineMs: number; alone?: boolean };
 
 /** The text of an OPEN event in the ring, as JSON. */
 export interface OpenEvent {

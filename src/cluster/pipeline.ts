@@ -62,6 +62,8 @@ export class Pipeline {
   #metaBytes = 0;
   #now = 0;
   #onIdle: (() => void) | undefined;
+  /** Nobody takes the sessions' totals: their rows stay for the next start. */
+  #alone = false;
 
   constructor(options: PipelineOptions, post: (message: ToIntake) => void) {
     this.#options = options;
@@ -131,8 +133,12 @@ export class Pipeline {
     this.#checkIdle();
   }
 
-  /** Resolves once no session is left but those that are abandoned. */
-  idle(): Promise<void> {
+  /**
+   * Resolves once no session is left but those that are abandoned.
+   * @param alone the primary is gone: it is enough that the journal has their totals
+   */
+  idle(alone = false): Promise<void> {
+    this.#alone = alone;
     return new Promise((resolve) => {
       this.#onIdle = resolve;
       this.#checkIdle();
@@ -142,7 +148,7 @@ export class Pipeline {
   #checkIdle(): void {
     if (!this.#onIdle) return;
     for (const session of this.#bySlot.values()) {
-      if (!session.abandoned) return;
+      if (!session.abandoned && !(this.#alone && session.settled)) return;
     }
     this.#onIdle();
   }
@@ -335,7 +341,9 @@ export class Pipeline {
         'session closed',
       );
     }
+    session.settled = true;
     this.#up({ t: 'ended', totals });
+    this.#checkIdle();
   }
 
   /** Only a sink that was closed in an outage leaves something. */

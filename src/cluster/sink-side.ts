@@ -102,7 +102,7 @@ export class SinkSide {
 
   handle(message: ToPipeline): void {
     if (message.t === 'folded') this.#pipeline.folded(message.ids);
-    else void this.#drain(message.deadlineMs);
+    else void this.#drain(message.deadlineMs, message.alone);
   }
 
   readonly #soon = () => {
@@ -125,12 +125,13 @@ export class SinkSide {
 
   /**
    * The I/O thread has put every session's end into the ring: takes them all, closes the sinks and
-   * waits until the ledger has every session. The primary ends what is not done at the deadline.
+   * waits until the ledger has every session, or without a primary the journal. The primary ends
+   * what is not done at the deadline.
    */
-  async #drain(deadlineMs: number): Promise<void> {
+  async #drain(deadlineMs: number, alone?: boolean): Promise<void> {
     while (this.#pipeline.drain());
     await Promise.all(this.#sinks.map((sink) => sink.close(deadlineMs * CLOSE_SHARE)));
-    await this.#pipeline.idle();
+    await this.#pipeline.idle(alone);
     this.close();
     this.#post({ t: 'drained' });
   }

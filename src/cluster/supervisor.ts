@@ -13,11 +13,15 @@ export interface SupervisorEvents {
   died(index: number, connections: readonly number[]): Promise<void>;
 }
 
+type SocketMessage = Extract<ToWorker, { t: 'socket' }>;
+
 interface Seat {
   index: number;
   worker: Worker | undefined;
   ready: boolean;
   connections: Set<number>;
+  /** Of them, those that wait for the worker to take an earlier one: still ours. */
+  inTransit: Map<SocketMessage, Socket>;
   startedAt: number;
   delayMs: number;
   restart: NodeJS.Timeout | undefined;
@@ -30,6 +34,7 @@ export class Supervisor {
   readonly #log: Logger;
   readonly #seats: Seat[];
   #stopping = false;
+  #drain: ToWorker | undefined;
   #onChange: (() => void) | undefined;
 
   constructor(starts: readonly WorkerStart[], log: Logger, events: SupervisorEvents) {
@@ -41,6 +46,7 @@ export class Supervisor {
       worker: undefined,
       ready: false,
       connections: new Set(),
+      inTransit: new Map(),
       startedAt: 0,
       delayMs: RESTART_DELAY_MIN_MS,
       restart: undefined,
@@ -55,15 +61,17 @@ export class Supervisor {
   }
 
   /** Hands a connection to the ready worker that has the fewest; false when there is none. */
-  deal(message: Extract<ToWorker, { t: 'socket' }>, socket: Socket): boolean {
+  deal(message: SocketMessage, socket: Socket): boolean {
     let best: Seat | undefined;
     for (const seat of this.#seats) {
       if (!seat.ready) continue;
       if (!best || seat.connections.size < best.connections.size) best = seat;
     }
     if (!best?.worker?.isConnected()) return false;
-    best.connections.add(message.connection);
-    best.worker.send(message, socket, { keepOpen: false });
+    const { connections, inTransit, worker } = best;
+    connections.add(message.connection);
+    inTransit.set(message, socket);
+    worker.send(message, socket, { keepOpen: false }, () => inTransit.delete(message));
     return true;
   }
 
@@ -79,9 +87,10 @@ export class Supervisor {
   /** Has every worker finish; resolves when all have ended, or kills them at the deadline. */
   async stop(deadlineMs: number): Promise<boolean> {
     this.#stopping = true;
+    this.#drain = { t: 'drain', deadlineMs };
     for (const seat of this.#seats) {
       clearTimeout(seat.restart);
-      this.send(seat.index, { t: 'drain', deadlineMs });
+      this.send(seat.index, this.#drain);
     }
     const ended = () => this.#seats.every((seat) => !seat.worker);
     const clean = await this.#until(ended, deadlineMs).then(
@@ -107,7 +116,9 @@ export class Supervisor {
     seat.startedAt = Date.now();
     worker.on('message', (message: ToPrimary) => {
       if (message.t === 'hello') {
-        worker.send({ t: 'start', start: this.#starts[seat.index]! } satisfies ToWorker);
+        // What was sent before it said so is lost: one that comes up during a stop is told again.
+        const start: ToWorker = { t: 'start', start: this.#starts[seat.index]! };
+        worker.send(this.#drain ?? start);
       } else if (message.t === 'ready') {
         seat.ready = true;
         this.#onChange?.();
@@ -121,10 +132,11 @@ export class Supervisor {
   }
 
   async #exited(seat: Seat, code: number, signal: string | null): Promise<void> {
-    const connections = [...seat.connections];
     const pid = seat.worker?.process.pid;
-    seat.connections.clear();
     seat.ready = false;
+    this.#dealAgain(seat);
+    const connections = [...seat.connections];
+    seat.connections.clear();
     const clean = this.#stopping && code === 0;
     if (!clean) {
       const { index } = seat;
@@ -142,6 +154,17 @@ export class Supervisor {
     seat.restart = setTimeout(() => this.#fork(seat), seat.delayMs);
     this.#log.info({ worker: seat.index, delayMs: seat.delayMs }, 'worker restarts');
     seat.delayMs = Math.min(seat.delayMs * 2, RESTART_DELAY_MAX_MS);
+  }
+
+  /** Connections that the worker had not been handed go to another, or are closed. */
+  #dealAgain(seat: Seat): void {
+    const waiting = [...seat.inTransit];
+    seat.inTransit.clear();
+    for (const [message, socket] of waiting) {
+      if (!this.#stopping && this.deal(message, socket))
+        seat.connections.delete(message.connection);
+      else socket.destroy();
+    }
   }
 
   #until(done: () => boolean, timeoutMs: number): Promise<void> {

@@ -1,3 +1,4 @@
+import cluster from 'node:cluster';
 import type { Socket } from 'node:net';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
@@ -192,6 +193,7 @@ class GatewayWorker {
     for (const timer of this.#timers) clearInterval(timer);
     this.#rejects.close();
     this.#registry.close();
+    if (!process.connected) process.exit(0);
     process.send?.({ t: 'drained' } satisfies ToPrimary, () => process.exit(0));
   }
 
@@ -226,6 +228,9 @@ class GatewayWorker {
   }
 }
 
+/** What a worker whose primary died gets to finish; the next start waits for longer. */
+const ORPHAN_DRAIN_MS = 5_000;
+
 let worker: GatewayWorker | undefined;
 
 // A terminal's Ctrl-C and an init system's stop reach every process of the gateway: the primary
@@ -234,12 +239,16 @@ process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
 process.on('message', (message: ToWorker, socket?: Socket) => {
   if (message.t === 'start') worker = new GatewayWorker(message.start);
-  else worker?.handle(message, socket);
+  else if (worker) worker.handle(message, socket);
+  else if (message.t === 'drain') process.exit(0);
 });
-// Without a primary nothing is counted and nobody restarts this: what is in the ring is finished.
+// Without a primary nobody restarts this: what was received is finished, and the next start adds the
+// journal to the ledger. (`node:cluster` would end the process at once, were this not set.)
+if (cluster.worker) cluster.worker.exitedAfterDisconnect = true;
 process.on('disconnect', () => {
-  worker?.handle({ t: 'drain', deadlineMs: 5_000 });
-  setTimeout(() => process.exit(1), 5_000);
+  if (!worker) process.exit(1);
+  worker.handle({ t: 'drain', deadlineMs: ORPHAN_DRAIN_MS, alone: true });
+  setTimeout(() => process.exit(1), ORPHAN_DRAIN_MS);
 });
 // What was sent before this module ran would be lost: the primary begins when it hears this.
 process.send?.({ t: 'hello' } satisfies ToPrimary);
