@@ -9,11 +9,12 @@ import type { LedgerReport } from '../../src/ledger/report.js';
 import { OFFSET_HMAC, OFFSET_SIZE, OFFSET_TYPE, OFFSET_UUID } from '../../src/wire/layout.js';
 import { randomOf, runSeed } from '../ring/fixture.js';
 import { Gateway } from './gateway.js';
-import { closed, Sensor, sharedSecret, untilLedger, write } from './peers.js';
+import { Sensor, sharedSecret, untilLedger, write } from './peers.js';
 import {
   dataFiles,
   filesBySensor,
   finish,
+  gone,
   type Kind,
   META,
   type Random,
@@ -124,7 +125,7 @@ class Misbehaving {
   /** Ends the peers that stand still. */
   async end(): Promise<void> {
     for (const socket of this.#stalls) socket.end();
-    await Promise.all(this.#stalls.map(closed));
+    await Promise.all(this.#stalls.map(gone));
   }
 
   /** Good frames, then one that is wrong, then silence: the gateway ends it. */
@@ -134,7 +135,7 @@ class Misbehaving {
     const socket = await this.#gateway.tcp();
     await write(socket, Buffer.concat([sensor.frame(line), sensor.frame(line)]));
     await write(socket, spoil(sensor.frame(payload)));
-    await closed(socket);
+    await gone(socket);
     this.expected.push({
       sensor: sensor.uuid,
       type: 3,
@@ -155,7 +156,7 @@ class Misbehaving {
     await this.#opened(sensor.uuid);
     if (how === 'reset') socket.resetAndDestroy();
     else socket.end();
-    await closed(socket);
+    await gone(socket);
     this.expected.push({
       sensor: sensor.uuid,
       type: 3,
@@ -194,7 +195,7 @@ class Misbehaving {
     await this.#opened(sensor.uuid);
     const second = await this.#gateway.tls();
     await write(second, sensor.frame(`again ${line}`));
-    await closed(first);
+    await gone(first);
     await finish(second);
     this.expected.push({
       sensor: sensor.uuid,
@@ -209,7 +210,7 @@ class Misbehaving {
 
   async #refused(reason: string, socket: Socket, bytes: Buffer | string): Promise<void> {
     await write(socket, Buffer.from(bytes as string, 'latin1'));
-    await closed(socket);
+    await gone(socket);
     this.#count(reason);
   }
 
@@ -241,12 +242,6 @@ class Misbehaving {
   }
 }
 
-/** Resolves when the connection is closed; an error of it is no matter. */
-async function gone(socket: Socket): Promise<void> {
-  socket.resume();
-  if (!socket.closed) await new Promise((resolve) => socket.once('close', resolve));
-}
-
 const v4 = () => randomUUID();
 
 function headerOf(uuid: Buffer): Buffer {
@@ -260,7 +255,7 @@ async function impersonate(gateway: Gateway, source: Source): Promise<void> {
   const type = source.type === 254 ? 2 : source.type;
   const socket = await gateway.tcp();
   await write(socket, new Sensor(source.uuid, type, 'not the key').frame('x'));
-  await closed(socket);
+  await gone(socket);
 }
 
 for (const threads of ['pipelined', 'inline']) {

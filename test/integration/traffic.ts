@@ -1,5 +1,4 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
@@ -138,16 +137,20 @@ const now = () => Math.floor(Date.now() / 1000);
 export async function offer(socket: Socket, bytes: Uint8Array): Promise<boolean> {
   if (socket.destroyed || !socket.writable) return false;
   if (socket.write(bytes)) return true;
-  const over = new AbortController();
-  const { signal } = over;
-  try {
-    await Promise.race([once(socket, 'drain', { signal }), once(socket, 'close', { signal })]);
-  } catch {
-    return false;
-  } finally {
-    over.abort();
-  }
+  await new Promise<void>((resolve) => {
+    const done = () => {
+      socket.off('drain', done).off('close', done);
+      resolve();
+    };
+    socket.on('drain', done).on('close', done);
+  });
   return !socket.destroyed;
+}
+
+/** Resolves when the connection is closed, in whatever way. */
+export async function gone(socket: Socket): Promise<void> {
+  socket.resume();
+  if (!socket.closed) await new Promise((resolve) => socket.once('close', resolve));
 }
 
 /** Writes in pieces cut at random places, each on its way before the next. */
@@ -162,9 +165,8 @@ export async function sendCut(socket: Socket, bytes: Buffer, random: Random): Pr
 
 /** Ends the stream, and resolves when the connection is closed. */
 export async function finish(socket: Socket): Promise<void> {
-  socket.resume();
   socket.end();
-  if (!socket.closed) await once(socket, 'close');
+  await gone(socket);
 }
 
 /** Sends on and on until it is told to stop, or is cut off. */
@@ -211,7 +213,7 @@ export class Feed {
 
   /** Resolves when the connection is closed. */
   async closed(): Promise<void> {
-    if (!this.socket.closed) await once(this.socket, 'close');
+    await gone(this.socket);
     await this.#running;
   }
 }
