@@ -19,9 +19,14 @@ export class TlsSource {
   /** Sockets whose handshake goes on. */
   readonly #handshakes = new Map<Socket, Origin>();
   readonly #events: TlsEvents;
+  /** What is known of a socket that was closed without a word of the server's. */
+  readonly #closedEarly: string;
 
   constructor(tls: NonNullable<SourceStart['tls']>, handshakeTimeoutMs: number, events: TlsEvents) {
     this.#events = events;
+    this.#closedEarly = tls.rejectUnauthorized
+      ? 'closed before the handshake was done, or its certificate is not one that caFile vouches for'
+      : 'closed before the handshake was done';
     this.#server = createServer({
       cert: tls.cert,
       key: tls.key,
@@ -42,7 +47,7 @@ export class TlsSource {
     this.#handshakes.set(socket, origin);
     // A certificate that is not accepted ends the socket without an event of the server's.
     socket.once('close', () => {
-      this.#fail(socket, Reject.HANDSHAKE_FAILED, 'closed before the handshake was done');
+      this.#fail(socket, Reject.HANDSHAKE_FAILED, this.#closedEarly);
     });
     this.#server.emit('connection', socket);
   }

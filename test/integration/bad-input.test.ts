@@ -1,13 +1,19 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import type { Socket } from 'node:net';
-import { join } from 'node:path';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer, type Socket } from 'node:net';
+import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
+import { stringify } from 'yaml';
 import { headerReject } from '../../src/wire/header.js';
 import { HEADER_BYTES, OFFSET_HMAC, OFFSET_SIZE, OFFSET_TYPE } from '../../src/wire/layout.js';
 import { Reject, rejectName } from '../../src/wire/reject.js';
+import { freePort } from '../support/ports.js';
+import { run } from '../support/process.js';
+import { d4gw } from '../support/program.js';
 import { captures, skipWithoutShared } from '../support/shared.js';
+import { tempDir } from '../support/tmp.js';
 import { Gateway } from './gateway.js';
 import {
   activityOf,
@@ -506,8 +512,10 @@ for (const threads of MODES) {
   });
 }
 
-describe('every bit of a frame', async () => {
-  const gateway = await Gateway.start(sharedSecret());
+describe('many connections, and every bit of a frame', async () => {
+  const timeouts = { handshakeTimeoutMs: 3_000, firstFrameTimeoutMs: 3_000 };
+  const gateway = await Gateway.start(sharedSecret({ limits: timeouts }));
+  const SILENT = 2_000;
   const limits = { maxPayloadBytes: 1_000_000 };
   const PAYLOAD = 'sixteen bytes..\n';
   const BITS = (HEADER_BYTES + PAYLOAD.length) * 8;
@@ -541,6 +549,24 @@ describe('every bit of a frame', async () => {
 
   const outcomes = new Map<string, { reason: string; ofSize: boolean }>();
 
+  test(`${SILENT} connections that send nothing: their timers end them, no other notices`, async () => {
+    const witness = await Witness.begin(gateway, new Sensor(uuidOf(2)));
+    const sockets: Socket[] = [];
+    for (let index = 0; index < SILENT; index += 1) {
+      sockets.push(await (index % 2 === 0 ? gateway.tcp() : gateway.plainOnTls()));
+    }
+    await Promise.all(sockets.map((socket) => closed(socket)));
+    await untilLedger(
+      gateway,
+      ({ refusals }) =>
+        refusals['first-frame-timeout'] === SILENT / 2 &&
+        refusals['handshake-timeout'] === SILENT / 2,
+      'each is counted',
+    );
+    await witness.finish(gateway);
+    assert.ok(gateway.logged('rejected').length <= 4 * 2 * 5, 'and not each is logged');
+  });
+
   test('flipped ends the session; the frame before it is stored, nothing else is', async () => {
     const bits = Array.from({ length: BITS }, (_, bit) => bit).values();
     const witness = await Witness.begin(gateway, new Sensor(uuidOf(1)));
@@ -554,12 +580,12 @@ describe('every bit of a frame', async () => {
       ({ sessions }) => sessions.length === 0,
       'all are over',
     );
-    assert.equal(report.sensors.length, BITS + 1);
+    assert.equal(report.sensors.length, BITS + 2);
     const files = gateway.files();
-    assert.equal(files.length, BITS + 1);
+    assert.equal(files.length, BITS + 2);
     for (const { sensor, rejected, sinks, ends } of report.sensors) {
       const flipped = outcomes.get(sensor);
-      if (flipped === undefined) continue; // The witness.
+      if (flipped === undefined) continue; // A witness.
       const { reason, ofSize } = flipped;
       assert.deepEqual(ends, { [reason]: 1 }, sensor);
       assert.ok(rejected[reason]!.frames > 0, sensor);
@@ -574,5 +600,105 @@ describe('every bit of a frame', async () => {
 
   test('it stops with exit code 0', async () => {
     assert.equal(await gateway.stop(), 0);
+  });
+});
+
+describe('what keeps the gateway from starting', () => {
+  /** A configuration that works, in a directory of its own. */
+  function setUp(change: (config: Record<string, unknown>, dir: string) => void): string {
+    const dir = tempDir('start');
+    const config: Record<string, unknown> = {
+      dataDir: './data',
+      workers: 1,
+      listen: [{ tcp: { host: '127.0.0.1', port: 0 } }],
+      sinks: { disk: { kind: 'files', dir: './sensors' } },
+      routes: [{ match: {}, to: ['disk'] }],
+      log: { format: 'json' },
+    };
+    change(config, dir);
+    const file = join(dir, 'config.yaml');
+    writeFileSync(file, stringify(config));
+    return file;
+  }
+
+  /** Runs it to its end: nothing was listening, and one line says why. */
+  async function fails(file: string, code: number, line: RegExp): Promise<void> {
+    const result = await d4gw(['serve', '--config', file]);
+    assert.equal(result.code, code, result.stderr);
+    assert.match(result.stderr, line);
+    assert.equal(result.stderr.trimEnd().split('\n').length, 1, result.stderr);
+    assert.doesNotMatch(result.stdout, /listening/);
+    assert.doesNotMatch(result.stdout + result.stderr, /\n\s+at |unexpected/);
+  }
+
+  const change = (values: Record<string, unknown>) =>
+    setUp((config) => void Object.assign(config, values));
+
+  test('a configuration that is not there', async () => {
+    await fails(join(tempDir('start'), 'none.yaml'), 2, /none\.yaml/);
+  });
+
+  test('a key that is none, with the nearest that is', async () => {
+    await fails(change({ dataDirr: './data' }), 2, /dataDirr.*dataDir/);
+  });
+
+  test('a value out of its range', async () => {
+    await fails(change({ limits: { maxPayloadBytes: -1 } }), 2, /limits\.maxPayloadBytes.*-1/);
+  });
+
+  test('a route to a sink that is none', async () => {
+    await fails(change({ routes: [{ match: {}, to: ['disc'] }] }), 2, /disc.*disk/);
+  });
+
+  test('a shared secret that is not there', async () => {
+    const admission = { mode: 'shared-secret', sharedSecretFile: './none' };
+    await fails(change({ admission }), 2, /sharedSecretFile.*none/);
+  });
+
+  test('a port in use: nothing listens on the other one either', async () => {
+    const taken = createServer().listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    const { port } = taken.address() as { port: number };
+    const free = await freePort();
+    const listen = [free, port].map((each) => ({ tcp: { host: '127.0.0.1', port: each } }));
+    await fails(change({ listen }), 1, new RegExp(`tcp 127\\.0\\.0\\.1:${port}.*in use`));
+    taken.close();
+  });
+
+  test('a second gateway on the same data', async () => {
+    const gateway = await Gateway.start(sharedSecret({ workers: 1 }));
+    await fails(gateway.configFile, 1, /data/);
+    const socket = await gateway.unix();
+    socket.end(new Sensor(uuidOf(1)).frame('the first goes on\n'));
+    await closed(socket);
+    await untilLedger(gateway, ({ sensors }) => sensors[0]?.ends.closed === 1, 'it is stored');
+    assert.equal(await gateway.stop(), 0);
+  });
+
+  for (const [what, key] of [
+    ['the data directory', 'data'],
+    ["a sink's directory", 'sensors'],
+  ] as const) {
+    test(`a file in the place of ${what}`, async () => {
+      const file = setUp((_, dir) => writeFileSync(join(dir, key), 'a file'));
+      await fails(file, 1, new RegExp(`/${key}`));
+    });
+  }
+
+  test('a certificate that does not match its key, and one that is none', async () => {
+    const listen = [
+      { tls: { host: '127.0.0.1', port: 0, certFile: './a.pem', keyFile: './b.key' } },
+    ];
+    const file = setUp((config) => void Object.assign(config, { listen }));
+    const dir = dirname(file);
+    const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+    for (const name of ['a', 'b']) {
+      const files = ['-keyout', `${name}.key`, '-out', `${name}.pem`, '-subj', '/CN=a'];
+      const { code } = await run('openssl', ['req', '-x509', ...newKey, ...files], { cwd: dir });
+      assert.equal(code, 0);
+    }
+    await fails(file, 1, /a\.pem.*b\.key|b\.key.*a\.pem/);
+    writeFileSync(join(dir, 'a.pem'), 'no certificate\n');
+    await fails(file, 1, /a\.pem/);
   });
 });
