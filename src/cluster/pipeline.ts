@@ -8,6 +8,7 @@ import type { LedgerJournal } from '../ledger/journal.js';
 import type { RingConsumer } from '../ring/consumer.js';
 import {
   FrameStatus,
+  KEY_BYTES,
   Kind,
   type MemoryMap,
   SESSION_BYTES,
@@ -126,6 +127,8 @@ export class Pipeline {
       if (!session) continue;
       const { slot, generation } = session;
       session.row.release();
+      const key = this.#options.map.keyBase + slot * KEY_BYTES;
+      this.#memory.fill(0, key, key + KEY_BYTES);
       this.#byId.delete(id);
       this.#bySlot.delete(slot);
       this.#post({ t: 'free', slot, generation });
