@@ -98,9 +98,10 @@ export class Intake {
     this.#connections.set(ref.slot, connection);
     socket.on('data', (chunk: Buffer) => this.#receive(connection, chunk));
     socket.on('end', () => this.#finish(connection, End.CLOSED, ''));
-    socket.on('error', (error: NodeJS.ErrnoException) =>
-      this.#finish(connection, End.RESET, error.code ?? error.message),
-    );
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      this.#keepUnread(connection);
+      this.#finish(connection, End.RESET, error.code ?? error.message);
+    });
     socket.on('close', () => this.#finish(connection, End.CLOSED, ''));
     socket.resume();
   }
@@ -185,6 +186,17 @@ export class Intake {
     connection.chunk = chunk;
     connection.offset = 0;
     this.#pump(connection);
+  }
+
+  /** After an error a paused stream emits nothing more, and still holds what it had read. */
+  #keepUnread(connection: Connection): void {
+    const { socket, chunk, offset, ending } = connection;
+    if (ending) return;
+    const parts: Buffer[] = chunk ? [chunk.subarray(offset)] : [];
+    for (let part = socket.read(); part !== null; part = socket.read()) parts.push(part);
+    if (parts.length === 0) return;
+    connection.chunk = Buffer.concat(parts);
+    connection.offset = 0;
   }
 
   /**

@@ -225,6 +225,24 @@ test('a stream cut off anywhere delivers its whole frames, and counts the rest',
   }
 });
 
+test('what a paused connection had read is kept when it is reset', async () => {
+  let open = false;
+  const bench = new Bench({ descriptors: 8, batch: () => (open ? 1000 : 0) });
+  const frames = Array.from({ length: 40 }, (_, index) => frame({ payload: Buffer.from([index]) }));
+  const stream = Buffer.concat(frames);
+  const socket = bench.connect();
+  // The ring takes 8 descriptors: the rest of the first chunk waits, and the others are not read.
+  await write(socket, stream, [1_000, 1_500, 2_000]);
+  assert.ok(socket.isPaused() && socket.readableLength > 0);
+  socket.destroy(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }));
+  await until(() => socket.closed);
+  open = true;
+  await until(() => bench.freed === 1);
+  assert.ok(concat(bench.only).equals(stream));
+  assert.equal(bench.only.end?.code, 'reset');
+  assert.equal(bench.only.end.truncatedBytes, 0);
+});
+
 test('random frames, cuts, sensors and speeds: each stream arrives as it was sent', async () => {
   const seed = seedOfRun();
   console.log(`seed ${seed}`);
