@@ -1,162 +1,20 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { gunzipSync } from 'node:zlib';
 import type { LedgerReport } from '../../src/ledger/report.js';
 import { randomOf, runSeed } from '../ring/fixture.js';
+import { startD4gw } from '../support/program.js';
 import { requireTool } from '../support/tools.js';
 import { Gateway } from './gateway.js';
+import { checkStored, Load, partsOf, SENSORS } from './load.js';
 import { sharedSecret, until, untilLedger, workersOf } from './peers.js';
-import {
-  childrenOf,
-  dataFiles,
-  Feed,
-  filesBySensor,
-  isAlive,
-  type Kind,
-  META,
-  PCAP_HEADER_BYTES,
-  type Random,
-} from './traffic.js';
+import { childrenOf, Feed, filesBySensor, isAlive } from './traffic.js';
 
-const SENSORS = 12;
-const FRAME_BYTES_MAX = 4_000;
-const KIND_ORDER: readonly Kind[] = ['pcap', 'lines', 'jsonl', 'meta'];
-const TRANSPORTS = ['tcp', 'tls', 'unix'] as const;
 type Compress = 'none' | 'lz4' | 'gzip';
-
-/** Sensors that send without end, each one that is cut off followed by a new one. */
-class Load {
-  readonly feeds: Feed[] = [];
-  readonly #gateway: Gateway;
-  readonly #random: Random;
-  #running = true;
-  readonly #lanes: Promise<void>[];
-
-  constructor(gateway: Gateway, random: Random) {
-    this.#gateway = gateway;
-    this.#random = random;
-    this.#lanes = Array.from({ length: SENSORS }, (_, lane) => this.#keep(lane));
-  }
-
-  async #keep(lane: number): Promise<void> {
-    const kind = KIND_ORDER[lane % KIND_ORDER.length]!;
-    const transport = TRANSPORTS[lane % TRANSPORTS.length]!;
-    while (this.#running) {
-      const socket = await this.#gateway[transport]().catch(() => undefined);
-      if (!socket) {
-        await new Promise((resolve) => setTimeout(resolve, 20));
-        continue;
-      }
-      const feed = new Feed(socket, kind, randomOf(this.#random(2 ** 31)), FRAME_BYTES_MAX);
-      this.feeds.push(feed);
-      await feed.closed();
-    }
-  }
-
-  /** Resolves when so many bytes more are stored. */
-  async more(bytes: number): Promise<void> {
-    const stored = () =>
-      [...filesBySensor(this.#gateway).values()]
-        .flat()
-        .reduce((sum, path) => sum + (statSync(path, { throwIfNoEntry: false })?.size ?? 0), 0);
-    const goal = stored() + bytes;
-    await until(() => stored() >= goal, 'the load goes on');
-  }
-
-  /** No sensor comes again. */
-  stop(): void {
-    this.#running = false;
-  }
-
-  /** All end in order. */
-  async end(): Promise<void> {
-    this.stop();
-    await Promise.all(this.feeds.map((feed) => feed.end()));
-    await Promise.all(this.#lanes);
-  }
-
-  /** All were cut off. */
-  async over(): Promise<void> {
-    this.stop();
-    await Promise.all(this.#lanes);
-  }
-}
 
 function options(compress: Compress) {
   const disk = { kind: 'files', dir: './data/sensors', flushMs: 50, rotateBytes: 300_000 };
   return sharedSecret({ workers: 3, sinks: { disk: { ...disk, compress } } });
-}
-
-const partsOf = (gateway: Gateway) =>
-  [...filesBySensor(gateway).values()].flat().filter((path) => path.endsWith('.part'));
-
-/** A file's content before compression. */
-function contentOf(path: string): Buffer {
-  if (path.endsWith('.gz')) return gunzipSync(readFileSync(path));
-  if (path.endsWith('.lz4')) {
-    return execFileSync('lz4', ['-dc', path], { maxBuffer: 2 ** 28, stdio: 'pipe' });
-  }
-  return readFileSync(path);
-}
-
-/**
- * Holds what is on disk to what was sent, and the ledger to both: of each sensor a beginning of its
- * stream, in whole records, of which the ledger counts every byte and no other.
- * @returns payload bytes that the ledger counts as lost
- */
-function check(gateway: Gateway, report: LedgerReport, feeds: readonly Feed[]): number {
-  const files = filesBySensor(gateway);
-  assert.deepEqual(partsOf(gateway), []);
-  const known = new Set(feeds.map(({ source }) => source.uuid));
-  for (const { sensor } of report.sensors) assert.ok(known.has(sensor), `unknown ${sensor}`);
-  let lost = 0;
-  for (const { source } of feeds) {
-    const own = files.get(source.hex) ?? [];
-    const entry = report.sensors.find(({ sensor }) => sensor === source.uuid);
-    const name = `${source.kind} ${source.uuid} ${JSON.stringify(entry)} ${own.join(' ')}`;
-    if (!entry) {
-      assert.deepEqual(own, [], name);
-      continue;
-    }
-    const pieces = dataFiles(own).map((path) => ({ path, bytes: contentOf(path) }));
-    for (const { path, bytes } of pieces) wholeRecords(path, bytes, source.kind);
-    const stored = Buffer.concat(
-      pieces.map(({ bytes }, index) =>
-        source.kind === 'pcap' && index > 0 ? bytes.subarray(PCAP_HEADER_BYTES) : bytes,
-      ),
-    );
-    const { payload } = source;
-    assert.ok(stored.length <= payload.length, name);
-    assert.ok(stored.equals(payload.subarray(0, stored.length)), `a beginning of it: ${name}`);
-    const meta = own.filter((path) => path.endsWith('.json')).length > 0 ? META.length : 0;
-    const [disk] = entry.sinks;
-    if (!disk) {
-      // Nothing of it had been routed.
-      assert.equal(stored.length + meta, 0, name);
-      continue;
-    }
-    assert.equal(disk.delivered.bytes, stored.length + meta, name);
-    assert.equal(disk.inFlight.bytes, 0, name);
-    assert.deepEqual(entry.rejected, {}, name);
-    assert.ok(entry.received.bytes <= source.bytes, name);
-    assert.equal(entry.received.bytes, disk.delivered.bytes + disk.lost.bytes, name);
-    assert.equal(entry.received.frames, disk.delivered.frames + disk.lost.frames, name);
-    lost += disk.lost.bytes;
-  }
-  return lost;
-}
-
-function wholeRecords(path: string, bytes: Buffer, kind: Kind): void {
-  if (kind !== 'pcap') {
-    assert.equal(bytes.at(-1), 0x0a, `${path} ends with a whole line`);
-    return;
-  }
-  const { status, stderr } = spawnSync('tcpdump', ['-nr', '-', '-w', '/dev/null'], {
-    input: bytes,
-  });
-  assert.equal(status, 0, `${path}: ${stderr}`);
 }
 
 /** What tells whether a file was touched. */
@@ -223,7 +81,7 @@ describe('kill -9', { skip }, () => {
     const { code, ledger } = await gateway.ledger();
     assert.equal(code, 0);
     assert.equal(ledger.workerDeaths, killed.length, gateway.process.output());
-    check(gateway, ledger, load.feeds);
+    checkStored(gateway, ledger, load.feeds);
     // What other workers served is there to the last byte.
     const wholes = load.feeds.filter((feed) => !feed.cut);
     assert.equal(wholes.length, SENSORS);
@@ -267,7 +125,7 @@ describe('kill -9', { skip }, () => {
       assert.equal(code, 0);
       assert.equal(ledger.workerDeaths, 3);
       untouched(before, next);
-      const lost = check(next, ledger, load.feeds);
+      const lost = checkStored(next, ledger, load.feeds);
       const told = next.logged('recovered').map(({ lostBytes }) => lostBytes as number);
       assert.equal(
         told.reduce((sum, bytes) => sum + bytes, 0),
@@ -281,7 +139,7 @@ describe('kill -9', { skip }, () => {
       assert.equal(await next.stop(), 0);
       const last = await next.ledger();
       assert.equal(last.code, 0);
-      assert.equal(check(next, last.ledger, [...load.feeds, late]), lost);
+      assert.equal(checkStored(next, last.ledger, [...load.feeds, late]), lost);
     });
   }
 
@@ -303,7 +161,7 @@ describe('kill -9', { skip }, () => {
     await gateway.process.exit();
     const { code, ledger } = await next.ledger();
     assert.equal(code, 0);
-    assert.equal(check(next, ledger, load.feeds), 0, 'nothing is lost');
+    assert.equal(checkStored(next, ledger, load.feeds), 0, 'nothing is lost');
     for (const { ends } of (ledger as LedgerReport).sensors) {
       for (const end of Object.keys(ends)) assert.match(end, /^(drained|closed)$/);
     }
@@ -324,7 +182,6 @@ describe('kill -9', { skip }, () => {
     for (const pid of pids) process.kill(pid, 'SIGKILL');
     await gateway.process.exit();
     await load.over();
-    const { startD4gw } = await import('../support/program.js');
     for (let round = 0; round < 3; round += 1) {
       const running = startD4gw(['serve', '--config', gateway.configFile]);
       await new Promise((resolve) => setTimeout(resolve, 200 + random(500)));
@@ -337,7 +194,7 @@ describe('kill -9', { skip }, () => {
     await untilLedger(next, ({ sessions }) => sessions.length === 0, 'all is settled');
     const { code, ledger } = await next.ledger();
     assert.equal(code, 0);
-    check(next, ledger, load.feeds);
+    checkStored(next, ledger, load.feeds);
     assert.equal(await next.stop(), 0);
   });
 });
