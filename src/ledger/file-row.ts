@@ -48,9 +48,14 @@ export interface NewFile {
   sessionId: string;
   framesBefore: number;
   bytesBefore: number;
-  /** A meta header that is delivered with this file, beside it. */
+  /** Of the file of a meta header, which is stored whole or not at all: what it delivers. */
   meta: Amount;
   compressed: boolean;
+}
+
+/** The file of a meta header: it has a row of its own, for it stands beside that of the data. */
+export function isMetaPart(path: string): boolean {
+  return path.endsWith('.json.part');
 }
 
 /** What a file's row needs of its journal; both throw GatewayError where the disk refuses. */
@@ -97,8 +102,8 @@ export function encodeFileRow(file: NewFile): Buffer {
   row.writeUInt32LE(crc32(row, FILE_SINK, FILE_INTENTS), ROW_CRC);
   const first = {
     fileBytes: 0,
-    frames: file.framesBefore + file.meta.frames,
-    bytes: file.bytesBefore + file.meta.bytes,
+    frames: file.framesBefore,
+    bytes: file.bytesBefore,
     contentBytes: 0,
   };
   encodeIntent(1, first).copy(row, FILE_INTENTS + INTENT_BYTES);
@@ -116,8 +121,7 @@ export class FileRow implements FileRecord {
   #older: FileRow | undefined;
   #newer: FileRow | undefined;
   #freed = false;
-  /** Bytes of the session that are not in this file: in those before it, or its meta header. */
-  readonly #bytesBeside: number;
+  readonly #bytesBefore: number;
   /** Bytes repeated from an earlier file: they are announced before any of the session's. */
   #preamble = 0;
   readonly #intent: Intent = { fileBytes: 0, frames: 0, bytes: 0, contentBytes: 0 };
@@ -130,7 +134,7 @@ export class FileRow implements FileRecord {
     this.session = session;
     this.sink = file.sink;
     this.#compressed = file.compressed;
-    this.#bytesBeside = file.bytesBefore + file.meta.bytes;
+    this.#bytesBefore = file.bytesBefore;
     const older = session.newestFile[file.sink];
     if (older && !older.#freed) {
       this.#older = older;
@@ -147,7 +151,7 @@ export class FileRow implements FileRecord {
     if (this.#released) throw new TypeError('the file has left the journal');
     this.session.announce(frames, bytes);
     this.#owner.writeSession(this.session);
-    const payload = bytes - this.#bytesBeside;
+    const payload = bytes - this.#bytesBefore;
     if (payload === 0) this.#preamble = fileBytes;
     const intent = this.#intent;
     intent.fileBytes = fileBytes;

@@ -25,14 +25,14 @@ export function fulfilled(intents: readonly Intent[], size: number): Intent | un
  */
 export function heldBy(file: FileImage, size: number, payloadBytes: number | undefined): Amount {
   const announced = file.intents[0];
-  if (!announced) return { ...file.meta };
+  if (!announced) return { frames: 0, bytes: 0 };
   const done = fulfilled(file.intents, payloadBytes === 0 ? 0 : size);
   const missing = announced.contentBytes - (payloadBytes ?? announced.contentBytes);
   const bytes =
     payloadBytes === undefined ? (done?.bytes ?? 0) : announced.bytes - Math.max(missing, 0);
   return {
-    frames: Math.max((done?.frames ?? 0) - file.framesBefore, file.meta.frames),
-    bytes: Math.max(bytes - file.bytesBefore, file.meta.bytes),
+    frames: Math.max((done?.frames ?? 0) - file.framesBefore, 0),
+    bytes: Math.max(bytes - file.bytesBefore, 0),
   };
 }
 

@@ -64,7 +64,7 @@ export const FILE_ID_LENGTH = 12; // u16
 export const FILE_FLAGS = 14; // u16: 1 when its content is compressed
 export const FILE_FRAMES_BEFORE = 16; // f64
 export const FILE_BYTES_BEFORE = 24; // f64
-/** Of a meta header that stands beside the file, delivered with it. */
+/** Of the file of a meta header: what it delivers once it stands under its final name. */
 export const FILE_META_FRAMES = 32; // f64
 export const FILE_META_BYTES = 40; // f64
 export const FILE_ID = 48;

@@ -84,7 +84,7 @@ export interface FileImage {
   path: string;
   framesBefore: number;
   bytesBefore: number;
-  /** A meta header that is delivered with this file, beside it. */
+  /** Of the file of a meta header: what it delivers once it stands under its final name. */
   meta: Amount;
   compressed: boolean;
   /** Newest first: none, one or two. */

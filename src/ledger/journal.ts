@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { GatewayError, messageOf } from '../errors.js';
 import type { FileJournal, SinkSession } from '../sinks/sink.js';
 import { NOTHING } from './amounts.js';
-import { encodeFileRow, FileRow, type FileRowOwner } from './file-row.js';
+import { encodeFileRow, FileRow, type FileRowOwner, isMetaPart } from './file-row.js';
 import {
   CLOSED_MARK,
   encodeHeader,
@@ -147,8 +147,7 @@ export class LedgerJournal implements FileJournal, RowOwner, FileRowOwner {
       sessionId: session.id,
       framesBefore: file.framesBefore,
       bytesBefore: file.bytesBefore,
-      // The stream's first data brings its meta header (`MetaHeader.frames`).
-      meta: file.bytesBefore === 0 ? metaOf(file.session) : NOTHING,
+      meta: metaOf(file),
       compressed: /\.(gz|lz4)\.part$/.test(file.path),
     };
     const image = encodeFileRow(entry);
@@ -296,6 +295,8 @@ export class LedgerJournal implements FileJournal, RowOwner, FileRowOwner {
   }
 }
 
-function metaOf({ meta }: SinkSession): Amount {
-  return meta ? { frames: meta.frames, bytes: meta.bytes.length } : NOTHING;
+/** What a file delivers of the meta header: that of a later file of the stream repeats it. */
+function metaOf({ path, session: { meta }, bytesBefore }: JournalFile): Amount {
+  if (!meta || bytesBefore > 0 || !isMetaPart(path)) return NOTHING;
+  return { frames: meta.frames, bytes: meta.bytes.length };
 }

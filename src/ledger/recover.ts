@@ -2,6 +2,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { rename, rm, stat } from 'node:fs/promises';
 import { GatewayError, messageOf } from '../errors.js';
 import { rest, sum } from './amounts.js';
+import { isMetaPart } from './file-row.js';
 import { deliveredInto, heldBy } from './held.js';
 import { FILE_MARK, fileRowAt, type JournalHeader, Mark } from './journal-layout.js';
 import {
@@ -19,8 +20,6 @@ import type { Amount, SessionTotals } from './totals.js';
 const REPAIR_TIMEOUT_MS = 120_000;
 const REPAIRS_AT_ONCE = 4;
 const PART_SUFFIX = '.part';
-/** A meta header on its way to its file, which stands beside that of the data. */
-const META_PART_SUFFIX = '.json.part';
 /** How a session ended that its process did not see the end of. */
 export const PROCESS_DIED = 'process-died';
 
@@ -187,7 +186,7 @@ class Settling {
     const { mark } = file;
     if (mark.state === Mark.DONE) return { frames: mark.frames, bytes: mark.bytes };
     try {
-      if (file.path.endsWith(META_PART_SUFFIX)) return await this.#settleMeta(repair, timeoutMs);
+      if (isMetaPart(file.path)) return await this.#settleMeta(repair, timeoutMs);
       const size = await sizeOf(file.path);
       if (size === undefined) return await this.#withoutPart(repair, timeoutMs);
       // A recovery that was cut short may have cut the file already.

@@ -17,13 +17,19 @@ async function simulate(): Promise<void> {
     slots: 4096,
     fold: async () => false,
   });
+  let opened = 0;
   let ended = 0;
   for (let step = 0; ; step += 1) {
     await simulation.step();
+    if (simulation.opened > opened) {
+      // Said before anything of the session is written, so never too late.
+      opened = simulation.opened;
+      process.stdout.write(`opened ${opened}\n`);
+    }
     if (step % 10 === 0) journal.sync();
     if (simulation.opened - simulation.sessions.size > ended) {
       ended += 1;
-      process.stdout.write(`opened ${simulation.opened}\nended ${ended}\n`);
+      process.stdout.write(`ended ${ended}\n`);
     }
     if (step % 100 === 0) await new Promise(setImmediate);
   }

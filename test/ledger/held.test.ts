@@ -46,14 +46,6 @@ test('content that is not known counts up to the last write that is whole', () =
   assert.deepEqual(heldBy(file({ intents: [] }), 150, 150), NONE);
 });
 
-test('a meta header beside the file is delivered, whatever the file holds', () => {
-  const meta = { frames: 2, bytes: 17 };
-  const fresh = file({ meta, framesBefore: 0, bytesBefore: 0, intents: [] });
-  assert.deepEqual(heldBy(fresh, 0, 0), meta);
-  const begun = { fileBytes: 50, frames: 5, bytes: 67, contentBytes: 50 };
-  assert.deepEqual(heldBy({ ...fresh, intents: [begun] }, 50, 44), { frames: 5, bytes: 61 });
-});
-
 test('the files of a stream count each up to where the next begins', () => {
   const first = { file: file(), amount: { frames: 8, bytes: 180 } };
   // The end of the first file was copied to this one, and not yet cut off.

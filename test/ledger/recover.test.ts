@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +17,15 @@ import { PROCESS_DIED, type RepairPart, recoverJournal } from '../../src/ledger/
 import { type LedgerStore, openLedger } from '../../src/ledger/store.js';
 import { start } from '../support/process.js';
 import { tempDir } from '../support/tmp.js';
-import { bytesOnDisk, repairPart, SINKS, Simulation, seeded, sensorUuid } from './simulation.js';
+import {
+  bytesOnDisk,
+  META,
+  repairPart,
+  SINKS,
+  Simulation,
+  seeded,
+  sensorUuid,
+} from './simulation.js';
 
 const SEED = Number(process.env.D4GW_SEED ?? Date.now() % 2 ** 31);
 const TIME_BOX_MS = 6_000;
@@ -157,7 +166,7 @@ test('a worker killed by SIGKILL under load is settled', async () => {
       await assert.rejects(recoverJournal(path, store, repairPart), /still writes/);
       worker.kill('SIGKILL');
       await worker.exit();
-      opened += Number(/opened (\d+)\n(?!.*opened)/s.exec(worker.stdout)?.[1]) + 8;
+      opened += Number(/opened (\d+)\n(?!.*opened)/s.exec(worker.stdout)?.[1]);
       const report = await recoverJournal(path, store, repairPart);
       assert.deepEqual(report.errors, []);
       assert.equal(report.died, true);
@@ -172,6 +181,61 @@ test('a worker killed by SIGKILL under load is settled', async () => {
       const ended = totals.reduce((sum, total) => sum + (total.ends.closed ?? 0), 0);
       assert.ok(ended >= 20 * (life + 1), `${ended} ended`);
     }
+  } finally {
+    await store.close();
+  }
+});
+
+test('a meta header counts as delivered when its file stands, and not before', async () => {
+  const dataDir = tempDir('ledger');
+  const store = openLedger(dataDir);
+  const path = join(dataDir, 'ledger', 'worker-0.journal');
+  try {
+    const journal = new LedgerJournal(path, { sinks: ['disk'], sessions: 8 });
+    // Where the worker dies: as its sink goes on, and last where only the stream's file is.
+    const moments = [
+      'journaled',
+      'begun',
+      'whole',
+      'renamed',
+      'released',
+      'next file',
+      'file alone',
+    ];
+    for (const [slot, moment] of moments.entries()) {
+      const reached = (other: string) => slot < 6 && slot >= moments.indexOf(other);
+      const id = `s${slot}`;
+      const sensor = sensorUuid(slot);
+      const row = journal.openSession({ id, slot, sensor, type: 254, openedAt: 1 }, [0]);
+      row.received(9, 90);
+      const session = { id, slot, sensor, type: 254, openedAt: new Date(1), meta: META };
+      const file = join(dataDir, id);
+      const open = (part: string, framesBefore: number, bytesBefore: number) =>
+        journal.open({ sink: 'disk', path: part, session, framesBefore, bytesBefore });
+      const record = reached('journaled') ? open(`${file}.json.part`, 3, 0) : undefined;
+      if (reached('begun')) writeFileSync(`${file}.json.part`, META.bytes.subarray(0, 5));
+      if (reached('whole')) writeFileSync(`${file}.json.part`, META.bytes);
+      if (reached('renamed')) renameSync(`${file}.json.part`, `${file}.json`);
+      if (reached('released')) {
+        // The three frames before it had no bytes.
+        row.delivered(0, 3 + META.frames, META.bytes.length);
+        record?.release();
+      }
+      if (moment === 'next file') open(`${file}_0.dat.part`, 3 + META.frames, META.bytes.length);
+      if (moment === 'file alone') open(`${file}_0.dat.part`, 3, 0);
+      if (moment.includes('file')) writeFileSync(`${file}_0.dat.part`, '');
+    }
+    journal.sync();
+    const report = await recoverJournal(path, store, repairPart, ENDED);
+    assert.deepEqual(report.errors, []);
+    const nothing = { frames: 3, bytes: 0 };
+    const stored = { frames: 3 + META.frames, bytes: META.bytes.length };
+    assert.deepEqual(
+      store.read().totals.map(({ delivered }) => delivered.disk),
+      [nothing, nothing, nothing, stored, stored, stored, nothing],
+    );
+    const left = readdirSync(dataDir).filter((name) => /json|dat/.test(name));
+    assert.deepEqual(left.sort(), ['s3.json', 's4.json', 's5.json']);
   } finally {
     await store.close();
   }

@@ -21,12 +21,15 @@ import { Reject } from '../../src/wire/reject.js';
 /**
  * A worker reduced to what the ledger sees: sessions, a sink that delivers at once, and one that
  * writes files in pieces, with a preamble in every file but a session's first, cut into records,
- * "compressed" by writing each byte three times, and with a meta header beside the first file of a
- * type 254 session.
+ * "compressed" by writing each byte three times, and after the meta header of a type 254 session,
+ * which is a file of its own. Journal and files are written in the order of the files sink: a real
+ * kill finds what a real worker would leave.
  */
 export const SINKS = ['null', 'disk'];
 const NULL_SINK = 0;
 const DISK_SINK = 1;
+/** Where in its work a sink dies. */
+const DEATHS = ['nothing', 'journaled', 'intent', 'part', 'uncounted', 'renamed'] as const;
 const PREAMBLE = Buffer.from('PREAMBLE');
 const RECORD_BYTES = 4;
 const COPIES = 3;
@@ -68,6 +71,7 @@ class Session {
   /** Frames that lie in files wholly: counted apart from the journal. */
   expectedFrames = 0;
   files = 0;
+  hasMetaFile = false;
   file: OpenFile | undefined;
   waiting: number[] = [];
   constructor(
@@ -123,7 +127,10 @@ export class Simulation {
   die(): void {
     this.died = true;
     for (const session of this.sessions) {
-      const how = (['nothing', 'intent', 'part', 'uncounted', 'renamed'] as const)[this.#random(5)];
+      const how = DEATHS[this.#random(DEATHS.length)];
+      if (how === 'journaled' || how === 'part' || how === 'uncounted') {
+        if (this.#storeMeta(session, how)) continue;
+      }
       if (how === 'intent' || how === 'part' || how === 'uncounted') this.#write(session, how);
       if (how === 'renamed' && session.file?.hasBytes)
         renameSync(session.file.path, final(session.file.path));
@@ -149,8 +156,8 @@ export class Simulation {
   async end(session: Session): Promise<void> {
     this.#write(session, 'done');
     this.#rotate(session);
-    // Delivered with the last file, when there was none: the meta header alone.
-    this.#deliverMeta(session);
+    // It stands alone where there was no file.
+    this.#storeMeta(session, 'done');
     session.row.received(session.frames, session.bytes);
     const totals = session.row.totals('closed');
     const key = `${totals.sensor}/${totals.type}`;
@@ -228,9 +235,8 @@ export class Simulation {
     }
     const fresh = session.file === undefined;
     const { tally } = session;
+    this.#storeMeta(session, 'done');
     const file = this.#file(session);
-    if (fresh) this.#deliverMeta(session);
-    if (fresh) file.framesBefore = tally.frames;
     const preamble = fresh && session.files > 1 ? PREAMBLE : Buffer.alloc(0);
     const plain = Buffer.concat([preamble, Buffer.alloc(bytes, 'x')]);
     const data = encode(plain, file.path);
@@ -252,12 +258,29 @@ export class Simulation {
     session.tally.bytes += bytes;
   }
 
-  #deliverMeta(session: Session): void {
-    if (!session.toDisk || !session.session.meta || session.files > 1) return;
-    session.files = Math.max(session.files, 1);
-    if (session.tally.bytes > 0) return;
-    writeFileSync(metaPath(this.#dir, session.session), META.bytes);
-    this.#delivered(session, META.frames, META.bytes.length);
+  /** Stores the meta header, or up to some point of that; false where it has none to store. */
+  #storeMeta(live: Session, until: 'done' | 'journaled' | 'part' | 'uncounted'): boolean {
+    const { session, tally } = live;
+    if (!live.toDisk || !session.meta || live.hasMetaFile) return false;
+    live.hasMetaFile = true;
+    const path = `${metaPath(this.#dir, session)}.part`;
+    const record = this.#journal.open({
+      sink: 'disk',
+      path,
+      session,
+      framesBefore: tally.frames,
+      bytesBefore: tally.bytes,
+    });
+    if (until === 'journaled') return true;
+    const written = until === 'part' ? this.#random(META.bytes.length + 1) : META.bytes.length;
+    writeFileSync(path, META.bytes.subarray(0, written));
+    if (until === 'part') return true;
+    renameSync(path, final(path));
+    live.expectedFrames = tally.frames + META.frames;
+    if (until === 'uncounted') return true;
+    this.#delivered(live, META.frames, META.bytes.length);
+    record.release();
+    return true;
   }
 
   #file(session: Session): OpenFile {
@@ -320,6 +343,10 @@ function contentOnDisk(path: string): { disk: number; plain: number; preamble: n
  */
 export async function repairPart(path: string, cutShort?: () => void): Promise<PartRepair> {
   const finished = final(path);
+  if (path.endsWith('.json.part')) {
+    rmSync(path, { force: true });
+    return { path: undefined, payloadBytes: 0 };
+  }
   if (!existsSync(path)) {
     const name = existsSync(finished) ? finished : undefined;
     return { path: name, payloadBytes: contentOnDisk(finished).plain };
