@@ -20,7 +20,7 @@ const LATE_CLOSE_MS = 200;
 /** Compressions under way at once: libuv's pool has four threads, which write too. */
 const COMPRESSIONS_MAX = 4;
 
-/** Stores each session's stream in files that stand alone (README.md, "Files"). */
+/** Stores each session's stream in files that stand alone: see `FileStream` and `placeOf`. */
 export class FilesSink implements Sink {
   readonly kind = 'files';
   readonly name: string;

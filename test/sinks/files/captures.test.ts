@@ -54,3 +54,23 @@ for (const kind of ['pcap', 'pcapng'] as const) {
     assert.ok(packetBytes > 10_000, 'tcpdump printed packets');
   });
 }
+
+test('sections of both byte orders in one stream are told apart by their pieces', async (context) => {
+  const files = captures('pcapng').filter((file) => packets(file).status === 0);
+  if (files.length === 0) return context.skip('no shared captures');
+  // Little- and big-endian in turn: no program of libpcap reads the two from one file.
+  const isBig = (file: string) => basename(file).startsWith('be-');
+  const big = files.filter(isBig);
+  const mixed = files.filter((file) => !isBig(file)).flatMap((file, index) => [file, big[index]!]);
+  const dir = tempDir();
+  const rig = new Rig(dir.path, { rotateBytes: 1 });
+  const payload = Buffer.concat(mixed.map((file) => readFileSync(file)));
+  await rig.send(5, payload, () => 100);
+  await rig.sink.close();
+  assert.deepEqual(rig.notes, []);
+  const read = filesBelow(dir.path).map(packets);
+  assert.deepEqual(new Set(read.map(({ status }) => status)), new Set([0]));
+  const text = mixed.map((file) => packets(file).text).join('');
+  assert.ok(text.length > 1000 && read.map((piece) => piece.text).join('') === text);
+  dir.remove();
+});

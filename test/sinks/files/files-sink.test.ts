@@ -165,6 +165,8 @@ test('what trickles is written after flushMs', async () => {
   await rig.until(() => rig.delivered.get(session.id)!.frames === 1);
   assert.equal(readFileSync(filesBelow(dir.path)[0]!, 'utf8'), 'no newline yet');
   assert.equal(rig.sink.memory.usedBytes, 0);
+  rig.write(stream, Buffer.alloc(0), 3);
+  assert.equal(rig.delivered.get(session.id)!.frames, 2, 'nothing before it waits');
   await stream.end();
   await rig.sink.close();
   dir.remove();
