@@ -1,8 +1,8 @@
-import { chmod, unlink } from 'node:fs/promises';
+import { chmod, lstat, unlink } from 'node:fs/promises';
 import { connect, createServer, type ListenOptions, type Server, type Socket } from 'node:net';
 import type { ListenConfig } from '../config/schema.js';
 import { GatewayError, messageOf } from '../errors.js';
-import { Reject, type RejectCode } from '../wire/reject.js';
+import { End, Reject } from '../wire/reject.js';
 
 /** What the limits on connections need to know; addresses are without port. */
 export interface AcceptRules {
@@ -15,7 +15,10 @@ export interface AcceptRules {
 export interface AcceptEvents {
   /** Hands a connection on; it has not been read from. */
   accepted(connection: number, source: number, address: string, socket: Socket): void;
-  refused(code: RejectCode, source: number, address: string): void;
+  /** @param code a reject, or the end of a peer that was gone before it was accepted */
+  refused(code: number, source: number, address?: string): void;
+  /** The system gave no socket for a connection: out of file descriptors or memory. */
+  failed(source: number, error: Error): void;
 }
 
 const BACKLOG = 4_096;
@@ -79,17 +82,22 @@ export class Acceptor {
 
   async #bind(source: ListenConfig, index: number): Promise<string> {
     const options = listenOptions(source);
-    if (options.path !== undefined) await removeStaleSocket(options.path);
-    const server = createServer({ pauseOnConnect: true }, (socket) => this.#accept(socket, index));
-    this.#servers.push(server);
     const name = sourceName(source);
+    if (options.path !== undefined) await removeStaleSocket(options.path, name);
+    const unix = options.path !== undefined;
+    const server = createServer({ pauseOnConnect: true }, (socket) => {
+      // A peer that is gone before it is handed on.
+      socket.on('error', () => {});
+      this.#accept(socket, index, unix ? UNIX_ADDRESS : plainAddress(socket.remoteAddress));
+    });
+    this.#servers.push(server);
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(name, error)));
       server.listen({ ...options, backlog: BACKLOG }, () => resolve());
     });
     server.removeAllListeners('error');
     // EMFILE and the like: that one connection is not accepted, the next may be.
-    server.on('error', () => {});
+    server.on('error', (error) => this.#events.failed(index, error));
     if (options.path !== undefined) {
       await chmod(options.path, 0o660);
       return name;
@@ -98,10 +106,14 @@ export class Acceptor {
     return name.replace(/:\d+$/, `:${bound.port}`);
   }
 
-  #accept(socket: Socket, source: number): void {
-    // A peer that is gone before it is handed on.
-    socket.on('error', () => {});
-    const address = plainAddress(socket.remoteAddress);
+  /** @param address undefined where the peer had reset the connection already */
+  #accept(socket: Socket, source: number, address: string | undefined): void {
+    if (address === undefined) {
+      // What it sent can still be read, but nobody knows whether its address is a blocked one.
+      socket.destroy();
+      this.#events.refused(End.RESET, source);
+      return;
+    }
     const code = this.#refusal(address);
     if (code !== undefined) {
       socket.destroy();
@@ -115,7 +127,7 @@ export class Acceptor {
     this.#events.accepted(connection, source, address, socket);
   }
 
-  #refusal(address: string): RejectCode | undefined {
+  #refusal(address: string): number | undefined {
     const { maxConnections, maxConnectionsPerIp } = this.#rules;
     if (this.#rules.addressBlocked(address)) return Reject.ADDRESS_BLOCKED;
     if (this.#open.size >= maxConnections) return Reject.CONNECTION_LIMIT;
@@ -128,9 +140,8 @@ export class Acceptor {
 }
 
 /** IPv4 in its own form, also where an IPv6 socket took it. */
-function plainAddress(address: string | undefined): string {
-  if (address === undefined) return UNIX_ADDRESS;
-  return address.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address;
+function plainAddress(address: string | undefined): string | undefined {
+  return address?.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address;
 }
 
 function listenOptions(source: ListenConfig): ListenOptions {
@@ -157,19 +168,30 @@ function listenError(name: string, error: NodeJS.ErrnoException): GatewayError {
   return new GatewayError('D4GW_E_LISTEN', `can't listen on ${name}: ${reason}`, { cause: error });
 }
 
-/** A socket file that nobody listens on is left from a process that died. */
-async function removeStaleSocket(path: string): Promise<void> {
-  const code = await new Promise<string | undefined>((resolve) => {
-    const probe = connect(path);
-    probe.setTimeout(PROBE_TIMEOUT_MS, () => {
-      probe.destroy();
-      resolve(undefined);
-    });
-    probe.once('connect', () => {
-      probe.destroy();
-      resolve(undefined);
-    });
-    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code));
+/**
+ * A socket file that nobody listens on is left from a process that died.
+ * @throws GatewayError D4GW_E_LISTEN where something else stands in its place: it is not touched
+ */
+async function removeStaleSocket(path: string, name: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (!found) return;
+  if (!found.isSocket()) {
+    const reason = 'something that is no socket stands there; move it away or choose another path';
+    throw new GatewayError('D4GW_E_LISTEN', `can't listen on ${name}: ${reason}`);
+  }
+  if ((await probe(path)) === 'ECONNREFUSED') await unlink(path);
+}
+
+/** @returns the error of a connection to `path`, or undefined where it is taken or waits */
+function probe(path: string): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    const done = (code?: string) => {
+      socket.destroy();
+      resolve(code);
+    };
+    socket.setTimeout(PROBE_TIMEOUT_MS, () => done());
+    socket.once('connect', () => done());
+    socket.once('error', (error: NodeJS.ErrnoException) => done(error.code));
   });
-  if (code === 'ECONNREFUSED') await unlink(path);
 }

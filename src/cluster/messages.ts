@@ -39,10 +39,19 @@ export interface SourceStart {
   };
 }
 
-/** Primary → worker. `socket` comes with its handle. */
+/** An accepted connection; its native handle comes along. Answered with `taken`. */
+export interface SocketMessage {
+  t: 'socket';
+  connection: number;
+  source: number;
+  address: string;
+}
+
+/** Primary → worker. `sync` is answered with `synced`, after all that was answered before it. */
 export type ToWorker =
   | { t: 'start'; start: WorkerStart }
-  | { t: 'socket'; connection: number; source: number; address: string }
+  | SocketMessage
+  | { t: 'sync'; connection: number }
   | ({ t: 'end'; code: number; detail: string } & SlotRef)
   | { t: 'folded'; ids: string[] }
   | { t: 'drain'; deadlineMs: number; alone?: boolean };
@@ -51,6 +60,8 @@ export type ToWorker =
 export type ToPrimary =
   | { t: 'hello' }
   | { t: 'ready' }
+  | { t: 'taken'; connection: number }
+  | { t: 'synced'; connection: number }
   | { t: 'closed'; connection: number }
   | { t: 'refused'; reason: string }
   | { t: 'rejected'; sensor: string; reason: string; detail: string; address: string }

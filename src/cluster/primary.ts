@@ -10,7 +10,7 @@ import { createLogger } from '../log/logger.js';
 import { RateLimitedLog } from '../log/rate.js';
 import { openRegistry } from '../registry/lmdb.js';
 import type { Registry } from '../registry/store.js';
-import { rejectName } from '../wire/reject.js';
+import { endName, Reject } from '../wire/reject.js';
 import { Acceptor, sourceName } from './acceptor.js';
 import { Bookkeeper } from './bookkeeper.js';
 import { Duplicates } from './duplicates.js';
@@ -90,6 +90,10 @@ export class Primary {
     this.#supervisor = new Supervisor(starts, log, {
       message: (index, message) => this.#fromWorker(index, message),
       died: (index, connections) => this.#workerGone(index, connections),
+      lost: (connection, detail) => {
+        this.#acceptor.closed(connection);
+        this.#refused(Reject.NO_WORKER, { detail });
+      },
     });
     const { maxConnections, maxConnectionsPerIp } = config.limits;
     this.#acceptor = new Acceptor(
@@ -104,12 +108,14 @@ export class Primary {
           if (this.#supervisor.deal(message, socket)) return;
           socket.destroy();
           this.#acceptor.closed(connection);
-          this.#log.warn({ address }, 'no worker is ready: connection closed');
+          const from = { source: this.#sourceNames[source], address };
+          this.#refused(Reject.NO_WORKER, { ...from, detail: 'no worker is ready' });
         },
-        refused: (code, source, address) => {
-          const reason = rejectName(code);
-          this.#rejects.warn(reason, { source: this.#sourceNames[source], address }, 'rejected');
-          this.#bookkeeper.refused(reason);
+        refused: (code, source, address) =>
+          this.#refused(code, { source: this.#sourceNames[source], address }),
+        failed: (source, error) => {
+          const from = { source: this.#sourceNames[source], error: messageOf(error) };
+          this.#rejects.error('accept-failed', from, 'a connection could not be accepted');
         },
       },
     );
@@ -161,11 +167,19 @@ export class Primary {
     await this.#close();
   }
 
+  /** A connection ended before a worker had it: the ledger counts it, a few are logged. */
+  #refused(code: number, fields: object): void {
+    const reason = endName(code);
+    this.#rejects.warn(reason, fields, 'rejected');
+    this.#bookkeeper.refused(reason);
+  }
+
   #fromWorker(index: number, message: ToPrimary): void {
     switch (message.t) {
       case 'closed':
-        this.#acceptor.closed(message.connection);
-        this.#supervisor.connectionClosed(index, message.connection);
+        if (this.#supervisor.connectionClosed(index, message.connection)) {
+          this.#acceptor.closed(message.connection);
+        }
         break;
       case 'refused':
         this.#bookkeeper.refused(message.reason);

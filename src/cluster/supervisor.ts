@@ -2,26 +2,34 @@ import cluster, { type Worker } from 'node:cluster';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { RESTART_DELAY_MAX_MS, RESTART_DELAY_MIN_MS, RESTART_HEALTHY_MS } from '../constants.js';
-import type { ToPrimary, ToWorker, WorkerStart } from './messages.js';
+import { Handovers } from './handovers.js';
+import type { SocketMessage, ToPrimary, ToWorker, WorkerStart } from './messages.js';
 
 /** How long a worker may take until it is ready. */
 const START_TIMEOUT_MS = 30_000;
+/** How often connections that no worker takes are looked for. */
+const HANDOVER_SWEEP_MS = 1_000;
+
+/** Why a connection reached no worker. */
+const DIED = 'the worker died before it took the connection';
+const STALLED = 'the worker takes no connections';
+const NOT_RECEIVED = 'the worker did not get the connection: it may be out of file descriptors';
 
 export interface SupervisorEvents {
   message(index: number, message: ToPrimary): void;
   /** A worker ended that should not have: its journal holds what was lost. Before a restart. */
   died(index: number, connections: readonly number[]): Promise<void>;
+  /** A connection that was dealt reached no worker: it is closed. */
+  lost(connection: number, detail: string): void;
 }
-
-type SocketMessage = Extract<ToWorker, { t: 'socket' }>;
 
 interface Seat {
   index: number;
   worker: Worker | undefined;
   ready: boolean;
   connections: Set<number>;
-  /** Of them, those that wait for the worker to take an earlier one: still ours. */
-  inTransit: Map<SocketMessage, Socket>;
+  /** Of them, those that the worker has not taken yet. */
+  handovers: Handovers;
   startedAt: number;
   delayMs: number;
   restart: NodeJS.Timeout | undefined;
@@ -33,6 +41,7 @@ export class Supervisor {
   readonly #events: SupervisorEvents;
   readonly #log: Logger;
   readonly #seats: Seat[];
+  readonly #sweep: NodeJS.Timeout;
   #stopping = false;
   #drain: ToWorker | undefined;
   #onChange: (() => void) | undefined;
@@ -46,12 +55,13 @@ export class Supervisor {
       worker: undefined,
       ready: false,
       connections: new Set(),
-      inTransit: new Map(),
+      handovers: new Handovers(),
       startedAt: 0,
       delayMs: RESTART_DELAY_MIN_MS,
       restart: undefined,
     }));
     cluster.setupPrimary({ exec: new URL('./worker.js', import.meta.url).pathname, args: [] });
+    this.#sweep = setInterval(() => this.#expire(), HANDOVER_SWEEP_MS).unref();
   }
 
   /** Resolves when every worker is ready. */
@@ -64,14 +74,11 @@ export class Supervisor {
   deal(message: SocketMessage, socket: Socket): boolean {
     let best: Seat | undefined;
     for (const seat of this.#seats) {
-      if (!seat.ready) continue;
+      if (!seat.ready || !seat.worker?.isConnected() || seat.handovers.stalled()) continue;
       if (!best || seat.connections.size < best.connections.size) best = seat;
     }
-    if (!best?.worker?.isConnected()) return false;
-    const { connections, inTransit, worker } = best;
-    connections.add(message.connection);
-    inTransit.set(message, socket);
-    worker.send(message, socket, { keepOpen: false }, () => inTransit.delete(message));
+    if (!best?.worker || !best.handovers.begin(best.worker, message, socket)) return false;
+    best.connections.add(message.connection);
     return true;
   }
 
@@ -80,8 +87,11 @@ export class Supervisor {
     if (worker?.isConnected()) worker.send(message);
   }
 
-  connectionClosed(index: number, connection: number): void {
-    this.#seats[index]!.connections.delete(connection);
+  /** @returns whether it was one of that worker's */
+  connectionClosed(index: number, connection: number): boolean {
+    const { connections, handovers } = this.#seats[index]!;
+    handovers.taken(connection);
+    return connections.delete(connection);
   }
 
   /** Has every worker finish; resolves when all have ended, or kills them at the deadline. */
@@ -101,6 +111,7 @@ export class Supervisor {
       this.kill();
       await this.#until(ended, START_TIMEOUT_MS);
     }
+    clearInterval(this.#sweep);
     return clean;
   }
 
@@ -122,6 +133,11 @@ export class Supervisor {
       } else if (message.t === 'ready') {
         seat.ready = true;
         this.#onChange?.();
+      } else if (message.t === 'taken') {
+        seat.handovers.taken(message.connection);
+      } else if (message.t === 'synced') {
+        const { connection } = message;
+        if (seat.handovers.synced(connection)) this.#lost(seat, connection, NOT_RECEIVED);
       } else {
         this.#events.message(seat.index, message);
       }
@@ -146,6 +162,7 @@ export class Supervisor {
       );
     }
     await this.#events.died(seat.index, connections);
+    if (seat.worker) closeChannel(seat.worker);
     seat.worker = undefined;
     this.#onChange?.();
     if (this.#stopping) return;
@@ -156,15 +173,31 @@ export class Supervisor {
     seat.delayMs = Math.min(seat.delayMs * 2, RESTART_DELAY_MAX_MS);
   }
 
-  /** Connections that the worker had not been handed go to another, or are closed. */
+  /** Connections that the worker had not been sent go to another, or are closed. */
   #dealAgain(seat: Seat): void {
-    const waiting = [...seat.inTransit];
-    seat.inTransit.clear();
-    for (const [message, socket] of waiting) {
-      if (!this.#stopping && this.deal(message, socket))
+    const { unsent, closed } = seat.handovers.abandon();
+    for (const connection of closed) this.#lost(seat, connection, DIED);
+    for (const { message, socket } of unsent) {
+      if (!this.#stopping && this.deal(message, socket)) {
         seat.connections.delete(message.connection);
-      else socket.destroy();
+      } else {
+        socket.destroy();
+        this.#lost(seat, message.connection, DIED);
+      }
     }
+  }
+
+  #expire(): void {
+    for (const seat of this.#seats) {
+      if (!seat.worker) continue;
+      const closed = seat.handovers.expire(seat.worker);
+      for (const connection of closed) this.#lost(seat, connection, STALLED);
+    }
+  }
+
+  #lost(seat: Seat, connection: number, detail: string): void {
+    seat.connections.delete(connection);
+    this.#events.lost(connection, detail);
   }
 
   #until(done: () => boolean, timeoutMs: number): Promise<void> {
@@ -182,4 +215,13 @@ export class Supervisor {
       this.#onChange();
     });
   }
+}
+
+/**
+ * Node leaves the channel of a process open that ended with a handle on its way to it: one file
+ * descriptor each time.
+ */
+function closeChannel({ process }: Worker): void {
+  const internal = process as unknown as { _disconnect?: () => void };
+  if (!process.connected && process.channel) internal._disconnect?.();
 }

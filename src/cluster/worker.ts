@@ -1,5 +1,5 @@
 import cluster from 'node:cluster';
-import type { Socket } from 'node:net';
+import { Socket, type SocketConstructorOpts } from 'node:net';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
 import { KEEPALIVE_DELAY_MS, REGISTRY_POLL_MS, SWEEP_MS } from '../constants.js';
@@ -11,13 +11,21 @@ import { BuddyAllocator } from '../ring/buddy.js';
 import { CONTROL_BASE, CONTROL_TYPES, SCRATCH_PRODUCER } from '../ring/layout.js';
 import { RingProducer } from '../ring/producer.js';
 import { inlineWakes, PortWake, type Wake } from '../ring/wait.js';
+import { RouteTable } from '../route/table.js';
 import type { Origin } from '../sources/connection.js';
 import { Intake } from '../sources/intake.js';
 import { TlsSource } from '../sources/tls.js';
 import { Admission } from '../verify/admission.js';
 import { createMemory, instantiate, loadModule } from '../wasm/loader.js';
 import { endName } from '../wire/reject.js';
-import type { ToIntake, ToPipeline, ToPrimary, ToWorker, WorkerStart } from './messages.js';
+import type {
+  SocketMessage,
+  ToIntake,
+  ToPipeline,
+  ToPrimary,
+  ToWorker,
+  WorkerStart,
+} from './messages.js';
 import { assemblyBlockBytes, planMemory } from './plan.js';
 import { fatal, SinkSide, type SinkSideOptions } from './sink-side.js';
 
@@ -74,6 +82,7 @@ class GatewayWorker {
           this.#registry,
           secret === undefined ? undefined : Buffer.from(secret, 'base64'),
         ),
+        routes: new RouteTable(config.routes, Object.keys(config.sinks)),
         idPrefix: `${Date.now().toString(36)}-${process.pid.toString(36)}`,
         firstFrameTimeoutMs: limits.firstFrameTimeoutMs,
         idleTimeoutMs: limits.idleTimeoutMs,
@@ -91,11 +100,14 @@ class GatewayWorker {
     ];
   }
 
-  handle(message: ToWorker, socket?: Socket): void {
+  /** @param handle of a `socket` message, as the primary accepted it */
+  handle(message: ToWorker, handle?: unknown): void {
     switch (message.t) {
       case 'socket':
-        if (socket) this.#accept(socket, message);
-        else this.#send({ t: 'closed', connection: message.connection });
+        this.#accept(handle, message);
+        break;
+      case 'sync':
+        this.#send({ t: 'synced', connection: message.connection });
         break;
       case 'end':
         this.#intake.end(message, message.code, message.detail);
@@ -111,9 +123,11 @@ class GatewayWorker {
     }
   }
 
-  #accept(socket: Socket, message: Extract<ToWorker, { t: 'socket' }>): void {
+  #accept(handle: unknown, message: SocketMessage): void {
     const source = this.#start.sources[message.source]!;
     const { connection, address } = message;
+    this.#send({ t: 'taken', connection });
+    const socket = new Socket({ handle, readable: true, writable: true } as SocketConstructorOpts);
     const origin: Origin = { connection, source: source.kind, address };
     socket.once('close', () => this.#send({ t: 'closed', connection }));
     if (source.kind !== 'unix') {
@@ -178,6 +192,7 @@ class GatewayWorker {
         this.#intake.pressure(message.sink, message.full);
         break;
       case 'up':
+        if (message.message.t === 'verified') this.#intake.verified(message.message);
         this.#send(message.message);
         break;
       case 'drained':
@@ -237,9 +252,9 @@ let worker: GatewayWorker | undefined;
 // decides, and says so by IPC.
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
-process.on('message', (message: ToWorker, socket?: Socket) => {
+process.on('message', (message: ToWorker, handle?: unknown) => {
   if (message.t === 'start') worker = new GatewayWorker(message.start);
-  else if (worker) worker.handle(message, socket);
+  else if (worker) worker.handle(message, handle);
   else if (message.t === 'drain') process.exit(0);
 });
 // Without a primary nobody restarts this: what was received is finished, and the next start adds the

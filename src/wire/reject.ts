@@ -35,6 +35,7 @@ export const Reject = {
   FIRST_FRAME_TIMEOUT: 68,
   IDLE_TIMEOUT: 69,
   ASSEMBLY_BUDGET: 70,
+  NO_WORKER: 71,
 } as const;
 
 export type RejectCode = (typeof Reject)[keyof typeof Reject];
