@@ -3,12 +3,12 @@ import { promisify } from 'node:util';
 import { gunzip, gzip, type InflateRaw, inflateRaw } from 'node:zlib';
 import { compressFrame, decompressFrame } from 'lz4-napi';
 import type { Compression } from './names.js';
-import { BLOCK_BYTES_MAX } from './pool.js';
+import { ENCODED_BLOCK_BYTES_MAX } from './pool.js';
 
 /** Between speed and size. */
 const GZIP_LEVEL = 4;
 /** No frame or member that a sink wrote is longer: a block that did not shrink, and its framing. */
-const ENCODED_BYTES_MAX = BLOCK_BYTES_MAX + 16 * 1024;
+const ENCODED_BYTES_MAX = ENCODED_BLOCK_BYTES_MAX + 16 * 1024;
 
 const GZIP_MAGIC = 0x1f8b08;
 const GZIP_HEADER_BYTES = 10;

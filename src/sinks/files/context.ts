@@ -31,6 +31,8 @@ export interface FilesStats {
   filesFinished: number;
   /** Bytes written to files, preambles included, as they lie on the disk. */
   bytesWritten: number;
+  /** How many of them were written directly, past the page cache. */
+  bytesDirect: number;
   /** Streams of which something is kept as raw. */
   rawStreams: number;
   /** Files that were gone before they were finished. */

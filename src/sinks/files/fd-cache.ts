@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import type { DirectAccess } from './direct.js';
 
 const OPEN_FILES_MAX = 4096;
 /** Share of the process's limit: sockets need most of the rest. */
@@ -29,42 +30,57 @@ export interface Reopenable {
 
 interface Entry {
   handle: FileHandle;
+  /** A second handle on the same file; opened when it is first asked for. */
+  direct: FileHandle | undefined;
   users: number;
 }
 
+/** A file while it is used. */
+export interface OpenFile {
+  readonly handle: FileHandle;
+  /** The handle for direct writes; undefined where the file is written buffered. */
+  direct(): Promise<FileHandle | undefined>;
+  /** Whether a direct write failed because its file system takes none: it is then buffered. */
+  isRefusal(error: unknown): Promise<boolean>;
+}
+
 /**
- * At most `max` files stay open, and those in use; the least recently used is the first to be
+ * At most `max` handles stay open, and those in use; the least recently used is the first to be
  * closed. So ten thousand sensors that trickle have a file each, and not a descriptor each. Of one
  * file only one operation runs at a time.
  */
 export class FdCache {
   readonly #entries = new Map<Reopenable, Entry>();
+  readonly #access: DirectAccess;
   readonly #max: number;
+  #directs = 0;
 
-  constructor(max = openFilesMax()) {
+  constructor(access: DirectAccess, max = openFilesMax()) {
+    this.#access = access;
     this.#max = max;
   }
 
+  /** Handles that are open. */
   get size(): number {
-    return this.#entries.size;
+    return this.#entries.size + this.#directs;
   }
 
   /** Takes a file that was just created. */
   async adopt(file: Reopenable, handle: FileHandle): Promise<void> {
-    this.#entries.set(file, { handle, users: 0 });
+    this.#entries.set(file, { handle, direct: undefined, users: 0 });
     await this.#evict();
   }
 
   /** Runs `task` with the file open; rejects as `open` does when it is gone. */
-  async use<T>(file: Reopenable, task: (handle: FileHandle) => Promise<T>): Promise<T> {
+  async use<T>(file: Reopenable, task: (open: OpenFile) => Promise<T>): Promise<T> {
     let entry = this.#entries.get(file);
     if (entry === undefined) {
-      entry = { handle: await open(file.path, 'r+'), users: 0 };
+      entry = { handle: await open(file.path, 'r+'), direct: undefined, users: 0 };
       this.#entries.set(file, entry);
     }
     entry.users += 1;
     try {
-      return await task(entry.handle);
+      return await task(this.#opened(entry));
     } finally {
       entry.users -= 1;
       if (this.#entries.get(file) === entry) {
@@ -80,6 +96,7 @@ export class FdCache {
     const entry = this.#entries.get(file);
     if (entry === undefined) return;
     this.#entries.delete(file);
+    await this.#closeDirect(entry);
     await entry.handle.close().catch(() => {});
   }
 
@@ -87,9 +104,36 @@ export class FdCache {
     await Promise.all([...this.#entries.keys()].map((file) => this.close(file)));
   }
 
+  #opened(entry: Entry): OpenFile {
+    const access = this.#access;
+    return {
+      handle: entry.handle,
+      direct: async () => {
+        if (entry.direct === undefined) {
+          entry.direct = await access.open(entry.handle);
+          if (entry.direct !== undefined) this.#directs += 1;
+        }
+        return entry.direct;
+      },
+      isRefusal: async (error) => {
+        const isRefusal = await access.noteRefusal(entry.handle, error);
+        if (isRefusal) await this.#closeDirect(entry);
+        return isRefusal;
+      },
+    };
+  }
+
+  async #closeDirect(entry: Entry): Promise<void> {
+    const { direct } = entry;
+    if (direct === undefined) return;
+    entry.direct = undefined;
+    this.#directs -= 1;
+    await direct.close().catch(() => {});
+  }
+
   async #evict(): Promise<void> {
     for (const [file, entry] of this.#entries) {
-      if (this.#entries.size <= this.#max) return;
+      if (this.size <= this.#max) return;
       if (entry.users === 0) await this.close(file);
     }
   }

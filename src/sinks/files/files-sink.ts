@@ -4,12 +4,13 @@ import { GatewayError, messageOf } from '../../errors.js';
 import type { Sink, SinkHost, SinkSession, SinkStream } from '../sink.js';
 import { type Clock, SYSTEM_CLOCK } from './clock.js';
 import type { FilesContext, FilesSinkOptions, FilesStats } from './context.js';
+import { DirectAccess, openDirect } from './direct.js';
 import { Directories } from './directories.js';
 import { FdCache } from './fd-cache.js';
 import { Limiter } from './limiter.js';
 import { Outage } from './outage.js';
 import type { PartFile } from './part-file.js';
-import { BlockPool } from './pool.js';
+import { BLOCK_BYTES_MAX, BlockPool, ENCODED_BLOCK_BYTES_MAX } from './pool.js';
 import { FileStream } from './stream.js';
 import { Sweep } from './sweep.js';
 
@@ -37,22 +38,25 @@ export class FilesSink implements Sink {
     host: SinkHost,
     clock: Clock = SYSTEM_CLOCK,
     openFiles?: number,
+    direct: typeof openDirect | undefined = openDirect,
   ) {
     this.name = name;
     const sweep = new Sweep(clock);
     this.#sweep = sweep;
+    const isPlain = options.compress === 'none';
+    const blockBytesMax = isPlain ? BLOCK_BYTES_MAX : ENCODED_BLOCK_BYTES_MAX;
     this.#context = {
       name,
       options,
       host,
       clock,
-      pool: new BlockPool(host.memory, host.poolBase, host.poolBytes),
+      pool: new BlockPool(host.memory, host.poolBase, host.poolBytes, blockBytesMax),
       outage: new Outage(host.log, options.dir, clock, () => this.#drainIfReady()),
-      fds: new FdCache(openFiles),
+      fds: new FdCache(new DirectAccess(host.log, direct), openFiles),
       directories: new Directories(options.dir, options.fsync === 'always'),
       compressing: new Limiter(COMPRESSIONS_MAX),
       splitting: new Limiter(1),
-      stats: { filesFinished: 0, bytesWritten: 0, rawStreams: 0, filesVanished: 0 },
+      stats: { filesFinished: 0, bytesWritten: 0, bytesDirect: 0, rawStreams: 0, filesVanished: 0 },
       unflushed: sweep.list<FileStream>(options.flushMs, (stream) => stream.flush()),
       aging: sweep.list<FileStream>(options.rotateSeconds * 1000, (stream) => stream.age()),
       unsynced: sweep.list<PartFile>(options.fsyncIntervalMs, (file) => file.requestSync()),
@@ -135,8 +139,13 @@ export class FilesSink implements Sink {
     if (this.#isPaused) return false;
     if (!outage.active && !pool.isHigh) return true;
     this.#isPaused = true;
-    // Nothing more comes to fill the blocks, so none waits to be full.
-    if (pool.isHigh) for (const stream of [...unflushed.items]) stream.flush();
+    // Nothing more comes to fill the blocks: they wait no longer where they hold up the rest.
+    if (pool.isHigh) {
+      for (const stream of [...unflushed.items]) {
+        if (!pool.isStarved) break;
+        stream.flush();
+      }
+    }
     return false;
   }
 

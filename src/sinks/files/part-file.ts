@@ -4,7 +4,9 @@ import { constants as osConstants } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { FileRecord, SinkSession } from '../sink.js';
 import type { FilesContext } from './context.js';
+import { DIRECT_ALIGNMENT_BYTES, nextStep } from './direct.js';
 import { exists, hasCode, syncDirectory } from './directories.js';
+import type { OpenFile } from './fd-cache.js';
 import { fullExtension, numbered, PART_SUFFIX, placeOf } from './names.js';
 
 /** Files of one sensor, type and second. */
@@ -116,8 +118,9 @@ export class PartFile {
 
   /** Writes `data`, from `chunk.written` on, behind what has been written. */
   async append(data: Uint8Array, chunk: Chunk): Promise<void> {
-    await this.#use(async (handle) => {
-      await writeAll(handle, data, chunk, this.diskBytes);
+    await this.#use(async (file) => {
+      const { handle } = file;
+      await this.#write(file, data, chunk);
       if (fstatSync(handle.fd).nlink === 0) throw new Vanished();
       if (this.#context.options.fsync !== 'always') return;
       await handle.datasync().catch((error: unknown) => {
@@ -136,14 +139,14 @@ export class PartFile {
   async sync(): Promise<void> {
     if (!this.#isDirty) return;
     this.#context.unsynced.delete(this);
-    await this.#use((handle) => handle.datasync());
+    await this.#use(({ handle }) => handle.datasync());
     this.#isDirty = false;
   }
 
   /** Runs `task` on the open file, for what is no appending. */
   async use<T>(task: (handle: FileHandle) => Promise<T>): Promise<T> {
     this.#isDirty = this.#context.options.fsync !== 'never';
-    return await this.#use(task);
+    return await this.#use(({ handle }) => task(handle));
   }
 
   /** Gives the file its final name, or removes it where it holds nothing of the session. */
@@ -295,19 +298,42 @@ export class PartFile {
     this.#metaNumber = -1;
   }
 
-  async #use<T>(task: (handle: FileHandle) => Promise<T>): Promise<T> {
+  async #use<T>(task: (file: OpenFile) => Promise<T>): Promise<T> {
     const { fds, directories } = this.#context;
     let opened = false;
     try {
-      return await fds.use(this, (handle) => {
+      return await fds.use(this, (file) => {
         opened = true;
-        return task(handle);
+        return task(file);
       });
     } catch (error) {
       if (opened || !hasCode(error, 'ENOENT')) throw error;
       await directories.assertNotMoved();
       throw new Vanished();
     }
+  }
+
+  /** Writes directly what lies in the worker's memory as it is to lie in the file's pages. */
+  async #write(file: OpenFile, data: Uint8Array, chunk: Chunk): Promise<void> {
+    const { host, stats } = this.#context;
+    const isShared = data.buffer === host.memory.buffer;
+    const isAligned = (data.byteOffset - this.diskBytes) % DIRECT_ALIGNMENT_BYTES === 0;
+    while (isShared && isAligned && chunk.written < data.length) {
+      const from = chunk.written;
+      const step = nextStep(this.diskBytes + from, data.length - from);
+      const direct = step.isDirect ? await file.direct() : undefined;
+      if (step.isDirect && direct === undefined) break;
+      const before = chunk.written;
+      try {
+        const part = data.subarray(0, from + step.length);
+        await writeAll(direct ?? file.handle, part, chunk, this.diskBytes, direct !== undefined);
+      } catch (error) {
+        if (direct === undefined || !(await file.isRefusal(error))) throw error;
+      } finally {
+        if (direct !== undefined) stats.bytesDirect += chunk.written - before;
+      }
+    }
+    await writeAll(file.handle, data, chunk, this.diskBytes);
   }
 
   async #rename(): Promise<void> {
@@ -356,18 +382,23 @@ export async function copyMeta(from: string, to: string): Promise<void> {
   if (await exists(source)) await copyFile(source, target);
 }
 
-/** Writes `data` at `position`, from `chunk.written` on; keeps in it how far it came. */
+/**
+ * Writes `data` at `position`, from `chunk.written` on; keeps in it how far it came.
+ * @param isOnce one write, which may come less far
+ */
 export async function writeAll(
   handle: FileHandle,
   data: Uint8Array,
   chunk: Chunk,
   position: number,
+  isOnce = false,
 ): Promise<void> {
   while (chunk.written < data.length) {
     const from = chunk.written;
     const { bytesWritten } = await handle.write(data, from, data.length - from, position + from);
     if (bytesWritten === 0) throw refusal('ENOSPC', 'nothing could be written');
     chunk.written += bytesWritten;
+    if (isOnce) return;
   }
 }
 

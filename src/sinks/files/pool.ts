@@ -2,13 +2,22 @@ import { BuddyAllocator } from '../../ring/buddy.js';
 
 /** A new stream's block; ten thousand that trickle must fit the pool. */
 export const BLOCK_BYTES_MIN = 4096;
-/** A busy stream's block: one write. */
-export const BLOCK_BYTES_MAX = 256 * 1024;
+/** A busy stream's block: one write. A direct one costs half as much a byte as of 256 KiB. */
+export const BLOCK_BYTES_MAX = 1024 * 1024;
+/** The same where blocks are compressed, each to a frame of its own. */
+export const ENCODED_BLOCK_BYTES_MAX = 256 * 1024;
+/** A block that the heap had to give: it is not aligned, so its size gains nothing. */
+const HEAP_BLOCK_BYTES_MAX = 256 * 1024;
 /** How much larger the next block is after one that filled. */
 export const BLOCK_GROWTH = 4;
 
 /** No block is larger than this share of the pool. */
 const BLOCK_SHARE_MAX = 1 / 16;
+/**
+ * Nor than this share of what is left for blocks that are being filled, which is LOW_WATER: what
+ * is above it is being written. So many busy streams have small blocks, and a few large ones.
+ */
+const LEFT_SHARE_MAX = 1 / 32;
 /** Share of the pool in use at which a sink asks for no more, and at which it takes again. */
 const HIGH_WATER = 3 / 4;
 const LOW_WATER = 1 / 2;
@@ -18,6 +27,8 @@ export interface Block {
   readonly bytes: Buffer;
   /** Address in the worker's memory; 0: a Buffer of its own, for the pool was exhausted. */
   readonly address: number;
+  /** It waits for more data; otherwise it is being written. */
+  isFilling: boolean;
 }
 
 /**
@@ -33,11 +44,17 @@ export class BlockPool {
   readonly #lowBytes: number;
   #pooledBytes = 0;
   #overflowBytes = 0;
+  #fillingBytes = 0;
 
   /** @param base address of the pool, a multiple of 4096 */
-  constructor(memory: Uint8Array, base: number, bytes: number) {
+  constructor(
+    memory: Uint8Array,
+    base: number,
+    bytes: number,
+    blockBytesMax = ENCODED_BLOCK_BYTES_MAX,
+  ) {
     this.#memory = memory;
-    this.#blockBytesMax = Math.min(BLOCK_BYTES_MAX, powerOfTwoBelow(bytes * BLOCK_SHARE_MAX));
+    this.#blockBytesMax = Math.min(blockBytesMax, powerOfTwoBelow(bytes * BLOCK_SHARE_MAX));
     if (bytes >= BLOCK_BYTES_MIN) {
       this.#buddy = new BuddyAllocator(base, bytes, BLOCK_BYTES_MIN, this.#blockBytesMax);
     }
@@ -54,8 +71,18 @@ export class BlockPool {
     return this.#overflowBytes;
   }
 
+  /** The largest block that it gives. */
+  get blockBytesMax(): number {
+    return this.#blockBytesMax;
+  }
+
   get isHigh(): boolean {
     return this.usedBytes > this.#highBytes;
+  }
+
+  /** Whether writing what is being written would not make the pool low again. */
+  get isStarved(): boolean {
+    return this.#fillingBytes > this.#lowBytes;
   }
 
   get isLow(): boolean {
@@ -67,23 +94,38 @@ export class BlockPool {
    * large as `needed` bytes ask for.
    */
   allocate(size: number, needed: number): Block {
-    let bytes = Math.min(size, this.#blockBytesMax);
+    const leftBytes = Math.max(0, this.#lowBytes - this.#fillingBytes);
+    let bytes = Math.min(size, this.#blockBytesMax, powerOfTwoBelow(leftBytes * LEFT_SHARE_MAX));
     for (;;) {
       const address = this.#buddy?.allocate(bytes) ?? 0;
       if (address !== 0) {
         this.#pooledBytes += bytes;
         const { buffer, byteOffset } = this.#memory;
-        return { bytes: Buffer.from(buffer, byteOffset + address, bytes), address };
+        this.#fillingBytes += bytes;
+        return {
+          bytes: Buffer.from(buffer, byteOffset + address, bytes),
+          address,
+          isFilling: true,
+        };
       }
       if (bytes === BLOCK_BYTES_MIN) break;
       bytes = Math.max(BLOCK_BYTES_MIN, bytes / BLOCK_GROWTH);
     }
-    bytes = Math.min(BLOCK_BYTES_MAX, Math.ceil(needed / BLOCK_BYTES_MIN) * BLOCK_BYTES_MIN);
+    bytes = Math.min(HEAP_BLOCK_BYTES_MAX, Math.ceil(needed / BLOCK_BYTES_MIN) * BLOCK_BYTES_MIN);
     this.#overflowBytes += bytes;
-    return { bytes: Buffer.allocUnsafeSlow(bytes), address: 0 };
+    this.#fillingBytes += bytes;
+    return { bytes: Buffer.allocUnsafeSlow(bytes), address: 0, isFilling: true };
+  }
+
+  /** The block is full, or due: from now on it is being written. */
+  seal(block: Block): void {
+    if (!block.isFilling) return;
+    block.isFilling = false;
+    this.#fillingBytes -= block.bytes.length;
   }
 
   free(block: Block): void {
+    this.seal(block);
     if (block.address === 0) {
       this.#overflowBytes -= block.bytes.length;
       return;

@@ -40,10 +40,12 @@ const NOTHING: PartRepair = {
  *
  * @param partPath the `.part` file; where it is gone and a finished one stands in its place, that
  *   is measured and left as it is
+ * @param signal gives the repair up: it rejects before its next step
  * @throws GatewayError D4GW_E_SINK for a file that no sink writes, which is left alone; what the
  *   file system throws otherwise
  */
-export async function repairPart(partPath: string): Promise<PartRepair> {
+export async function repairPart(partPath: string, signal?: AbortSignal): Promise<PartRepair> {
+  signal?.throwIfAborted();
   const name = basename(partPath);
   if (name.endsWith(META_SUFFIX)) {
     await removeIfThere(partPath);
@@ -69,9 +71,9 @@ export async function repairPart(partPath: string): Promise<PartRepair> {
         visitorOf(() => survey),
       ),
     );
-    await survey.run(handle, parts.compress);
+    await survey.run(handle, parts.compress, signal);
     if (!isPart) return measured(finalPath, survey, (await handle.stat()).size);
-    return await new Repair(handle, partPath, parts.ext, parts.compress, survey).run();
+    return await new Repair(handle, partPath, parts.ext, parts.compress, survey, signal).run();
   } finally {
     await handle.close();
   }
@@ -98,8 +100,9 @@ class Survey {
     this.#walker = walker;
   }
 
-  async run(handle: FileHandle, compress: Compression): Promise<void> {
+  async run(handle: FileHandle, compress: Compression, signal?: AbortSignal): Promise<void> {
     for await (const frame of decode(handle, compress)) {
+      signal?.throwIfAborted();
       this.#walker.feed(frame.plain, 0, frame.plain.length);
       if (!this.isDamaged) this.keptBytes = this.#walker.cutter.boundary;
       if (this.keptBytes >= this.plainBytes) {
@@ -140,6 +143,7 @@ class Repair {
   readonly #ext: string;
   readonly #compress: Compression;
   readonly #survey: Survey;
+  readonly #signal: AbortSignal | undefined;
 
   constructor(
     handle: FileHandle,
@@ -147,20 +151,23 @@ class Repair {
     ext: string,
     compress: Compression,
     survey: Survey,
+    signal: AbortSignal | undefined,
   ) {
     this.#handle = handle;
     this.#partPath = partPath;
     this.#ext = ext;
     this.#compress = compress;
     this.#survey = survey;
+    this.#signal = signal;
   }
 
   async run(): Promise<PartRepair> {
     const { plainBytes, keptBytes, isDamaged } = this.#survey;
+    this.#signal?.throwIfAborted();
     if (keptBytes === 0) return await this.#withoutRecord();
     const rawPath = isDamaged ? await this.#keepTail() : undefined;
     const fileBytes = await this.#cut();
-    const path = await renameFree(this.#partPath, this.#named(this.#ext));
+    const path = await renameFree(this.#partPath, this.#named(this.#ext), this.#signal);
     const payloadBytes = isDamaged ? plainBytes : keptBytes;
     return { path, rawPath, payloadBytes, fileBytes, cutBytes: plainBytes - payloadBytes };
   }
@@ -173,7 +180,7 @@ class Repair {
       return NOTHING;
     }
     await this.#truncate(diskBytes, new Uint8Array(0));
-    const path = await renameFree(this.#partPath, this.#named(RAW_EXT));
+    const path = await renameFree(this.#partPath, this.#named(RAW_EXT), this.#signal);
     return { ...NOTHING, path, payloadBytes: plainBytes, fileBytes: diskBytes };
   }
 
@@ -193,6 +200,7 @@ class Repair {
 
   async #truncate(at: number, bytes: Uint8Array): Promise<number> {
     const size = at + bytes.length;
+    this.#signal?.throwIfAborted();
     await writeAll(this.#handle, bytes, { written: 0 }, at);
     if ((await this.#handle.stat()).size !== size) await this.#handle.truncate(size);
     await this.#handle.datasync();
@@ -208,6 +216,7 @@ class Repair {
       let plain = last.plain;
       let at = 0;
       for await (const frame of decode(this.#handle, compress, last.disk)) {
+        this.#signal?.throwIfAborted();
         const tail = frame.plain.subarray(Math.max(0, keptBytes - plain));
         plain += frame.plain.length;
         if (tail.length === 0) continue;
@@ -216,6 +225,10 @@ class Repair {
         at += bytes.length;
       }
       await raw.datasync();
+    } catch (error) {
+      // The next repair copies it anew.
+      await removeIfThere(rawPath + PART_SUFFIX);
+      throw error;
     } finally {
       await raw.close();
     }
@@ -243,10 +256,11 @@ async function createFree(path: string): Promise<{ raw: FileHandle; rawPath: str
 }
 
 /** Renames to `path`, or to `-N` of it where that is taken; returns the name given. */
-async function renameFree(from: string, path: string): Promise<string> {
+async function renameFree(from: string, path: string, signal?: AbortSignal): Promise<string> {
   let target = path;
   for (let number = 1; await exists(target); number += 1) target = beside(path, number);
   if (target !== path) await copyMeta(path, target);
+  signal?.throwIfAborted();
   await rename(from, target);
   return target;
 }

@@ -2,8 +2,9 @@ import type { FrameRef, SinkSession, SinkStream } from '../sink.js';
 import type { FilesContext } from './context.js';
 import { cutterForType } from './cutters/choose.js';
 import { RAW_EXT } from './cutters/cutter.js';
+import { DIRECT_ALIGNMENT_BYTES, DIRECT_BYTES_MIN } from './direct.js';
 import type { PartFile } from './part-file.js';
-import { BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, BLOCK_GROWTH, type Block } from './pool.js';
+import { BLOCK_BYTES_MIN, BLOCK_GROWTH, type Block } from './pool.js';
 import { type StreamVisitor, StreamWalker } from './walker.js';
 import { StreamWriter } from './writer.js';
 
@@ -13,6 +14,8 @@ interface Piece {
   /** Stream position at which it begins. */
   readonly start: number;
   readonly preambleBytes: number;
+  /** Bytes of its content that were put into blocks. */
+  gatheredBytes: number;
   /** It has reached its age. */
   isDue: boolean;
 }
@@ -29,6 +32,8 @@ export class FileStream implements SinkStream, StreamVisitor {
   readonly #ended: (stream: FileStream) => void;
   #piece: Piece | undefined;
   #block: Block | undefined;
+  /** Where the block's data begins: as far into a page as its place in the file. */
+  #lead = 0;
   /** Of the block: bytes filled, how many of them are preamble, frames that end in it. */
   #filled = 0;
   #preamble = 0;
@@ -130,7 +135,9 @@ export class FileStream implements SinkStream, StreamVisitor {
     if (piece === undefined) return;
     if (damagedBytes > 0) {
       const offset = piece.preambleBytes + at - piece.start;
-      this.#writer.split(piece.file, this.#piece!.file, offset);
+      const into = this.#piece!;
+      into.gatheredBytes = damagedBytes;
+      this.#writer.split(piece.file, into.file, offset);
     }
     this.#writer.push({ kind: 'finish', file: piece.file });
   }
@@ -169,7 +176,7 @@ export class FileStream implements SinkStream, StreamVisitor {
     this.#hadFile = true;
     const preambleBytes = preamble?.length ?? 0;
     const file = this.#writer.newFile(ext);
-    this.#piece = { file, start, preambleBytes, isDue: false };
+    this.#piece = { file, start, preambleBytes, gatheredBytes: 0, isDue: false };
     this.#context.aging.add(this);
     if (preamble !== undefined) this.#copy(preamble, 0, preambleBytes, true);
   }
@@ -201,18 +208,32 @@ export class FileStream implements SinkStream, StreamVisitor {
     for (let at = from; at < to; ) {
       if (this.#block === undefined) {
         this.#block = this.#context.pool.allocate(this.#blockBytes, to - at);
+        this.#lead = this.#leadOf(this.#block);
         this.#context.unflushed.add(this);
       }
       const block = this.#block.bytes;
-      const step = Math.min(to - at, block.length - this.#filled);
-      block.set(bytes.subarray(at, at + step), this.#filled);
+      const end = this.#lead + this.#filled;
+      const step = Math.min(to - at, block.length - end);
+      block.set(bytes.subarray(at, at + step), end);
       this.#filled += step;
       if (isPreamble) this.#preamble += step;
+      this.#piece!.gatheredBytes += step;
       at += step;
-      if (this.#filled < block.length) continue;
-      this.#blockBytes = Math.min(BLOCK_BYTES_MAX, this.#blockBytes * BLOCK_GROWTH);
+      if (end + step < block.length) continue;
+      const { blockBytesMax } = this.#context.pool;
+      this.#blockBytes = Math.min(blockBytesMax, this.#blockBytes * BLOCK_GROWTH);
       this.#flush();
     }
+  }
+
+  /**
+   * Where in a block its data begins. In one that is to be written directly each byte lies as far
+   * into a page of memory as into one of the file.
+   */
+  #leadOf(block: Block): number {
+    const isDirect = block.address !== 0 && block.bytes.length > DIRECT_BYTES_MIN;
+    if (!isDirect || this.#context.options.compress !== 'none') return 0;
+    return this.#piece!.gatheredBytes % DIRECT_ALIGNMENT_BYTES;
   }
 
   /** @param boundary where the last whole record ended */
@@ -220,11 +241,12 @@ export class FileStream implements SinkStream, StreamVisitor {
     const block = this.#block;
     const piece = this.#piece;
     if (block === undefined || piece === undefined) return;
+    this.#context.pool.seal(block);
     this.#writer.push({
       kind: 'data',
       file: piece.file,
       block,
-      data: block.bytes.subarray(0, this.#filled),
+      data: block.bytes.subarray(this.#lead, this.#lead + this.#filled),
       preamble: this.#preamble,
       frames: this.#frames,
       boundary: piece.preambleBytes + boundary - piece.start,

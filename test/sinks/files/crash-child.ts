@@ -8,11 +8,13 @@ import { Rig, SENSOR } from './rig.js';
  * Writes through a sink until it is killed. What the journal is told goes to a file with plain
  * writes, so that it outlives the process as the real one does.
  */
-const [dir, journalPath, compress] = process.argv.slice(2) as [
+const [dir, journalPath, compress, pace] = process.argv.slice(2) as [
   string,
   string,
   FilesSinkOptions['compress'],
+  'trickle' | 'burst',
 ];
+const isBurst = pace === 'burst';
 const fd = openSync(journalPath, 'a');
 const tell = (entry: object) => writeSync(fd, `${JSON.stringify(entry)}\n`);
 
@@ -29,18 +31,24 @@ const journal: FileJournal = {
   },
 };
 
-const rig = new Rig(dir, { compress, flushMs: 3, rotateBytes: 60_000 }, { journal });
+const limits = isBurst
+  ? { flushMs: 50, rotateBytes: 1_500_000 }
+  : { flushMs: 3, rotateBytes: 60_000 };
+const rig = new Rig(dir, { compress, ...limits }, { journal, poolBytes: 32 * 1024 * 1024 });
 const streams = [0, 1, 2].map((index) => {
   const sensor = SENSOR.replace('3b0a4a52', index.toString(16).padStart(8, '0'));
   return rig.sink.open(rig.session(1, undefined, sensor));
 });
 const content = crashStream();
+let saidDirect = false;
 process.send?.('writing');
 for (let at = 0; at < content.length; ) {
-  const size = 1 + ((at * 31) % 1400);
+  const size = 1 + ((at * 31) % (isBurst ? 90_000 : 1400));
   for (const stream of streams) rig.write(stream, content.subarray(at, at + size));
   at += size;
-  if (at % 3 === 0) await new Promise((resolve) => setImmediate(resolve));
+  if (isBurst) await new Promise((resolve) => setTimeout(resolve, 1));
+  else if (at % 3 === 0) await new Promise((resolve) => setImmediate(resolve));
+  if (rig.sink.stats.bytesDirect > 0 && !saidDirect) saidDirect = process.send?.('direct') ?? true;
 }
 process.send?.('done');
 setInterval(() => {}, 1000);

@@ -38,8 +38,14 @@ function readJournal(path: string): Left[] {
   return files;
 }
 
-for (const compress of ['none', 'lz4', 'gzip'] as const) {
-  test(`after kill -9 the files hold whole records, and the journal knows, ${compress}`, async (context) => {
+for (const [compress, pace] of [
+  ['none', 'trickle'],
+  ['none', 'burst'],
+  ['lz4', 'trickle'],
+  ['gzip', 'trickle'],
+] as const) {
+  test(`after kill -9 the files hold whole records, and the journal knows, ${compress}, ${pace}`, async (context) => {
+    let sawDirect = false;
     const seed = newSeed();
     context.diagnostic(`D4GW_SEED=${seed}`);
     const next = random(seed);
@@ -49,8 +55,11 @@ for (const compress of ['none', 'lz4', 'gzip'] as const) {
       const journalPath = join(dir.path, 'journal');
       const store = join(dir.path, 'sensors');
       const program = fileURLToPath(new URL('crash-child.js', import.meta.url));
-      const child = fork(program, [store, journalPath, compress], { stdio: 'inherit' });
+      const child = fork(program, [store, journalPath, compress, pace], { stdio: 'inherit' });
       await once(child, 'message');
+      child.on('message', (message) => {
+        sawDirect ||= message === 'direct';
+      });
       await new Promise((resolve) => setTimeout(resolve, 20 + next(150)));
       child.kill('SIGKILL');
       await once(child, 'exit');
@@ -84,6 +93,7 @@ for (const compress of ['none', 'lz4', 'gzip'] as const) {
       }
       dir.remove();
     }
+    if (pace === 'burst') assert.ok(sawDirect, 'killed while it wrote directly');
   });
 }
 

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import type { Clock } from '../../../src/sinks/files/clock.js';
 import type { FilesSinkOptions } from '../../../src/sinks/files/context.js';
+import type { openDirect } from '../../../src/sinks/files/direct.js';
 import { FilesSink } from '../../../src/sinks/files/files-sink.js';
 import type {
   FileJournal,
@@ -163,7 +164,13 @@ export class Rig {
   constructor(
     dir: string,
     options: Partial<FilesSinkOptions> = {},
-    extra: { clock?: Clock; poolBytes?: number; openFiles?: number; journal?: FileJournal } = {},
+    extra: {
+      clock?: Clock;
+      poolBytes?: number;
+      openFiles?: number;
+      journal?: FileJournal;
+      direct?: typeof openDirect;
+    } = {},
   ) {
     const poolBytes = extra.poolBytes ?? 4 * 1024 * 1024;
     const poolBase = FRAME_AT + FRAME_BYTES;
@@ -191,7 +198,7 @@ export class Rig {
       journal: extra.journal ?? this.journal,
     };
     const all = { ...DEFAULTS, dir, ...options };
-    this.sink = new FilesSink('disk', all, host, extra.clock, extra.openFiles);
+    this.sink = new FilesSink('disk', all, host, extra.clock, extra.openFiles, extra.direct);
   }
 
   session(type: number, meta?: MetaHeader, sensor = SENSOR): SinkSession {
