@@ -1,9 +1,8 @@
 import { availableParallelism } from 'node:os';
 import type { Config } from '../config/schema.js';
 import { DESCRIPTORS, SPARE_SESSIONS } from '../constants.js';
-import { BUDDY_BLOCK_BYTES_MIN } from '../ring/buddy.js';
-import { GUARD_BYTES, type MemoryMap, mapMemory } from '../ring/layout.js';
-import { HEADER_BYTES } from '../wire/layout.js';
+import { assemblyBlockBytes } from '../ring/assembly-block.js';
+import { type MemoryMap, mapMemory } from '../ring/layout.js';
 
 /** How many processes and threads serve, and how each worker's memory is divided. */
 export interface Plan {
@@ -44,10 +43,4 @@ export function planMemory(limits: Config['limits'], workers: number): MemoryMap
     ),
     poolBytes: share(limits.poolBytes, POOL_BYTES_MIN),
   });
-}
-
-/** Bytes of the largest block that a frame under assembly needs, the guard in front of it included. */
-export function assemblyBlockBytes(maxPayloadBytes: number): number {
-  const bytes = Math.max(BUDDY_BLOCK_BYTES_MIN, GUARD_BYTES + HEADER_BYTES + maxPayloadBytes);
-  return 2 ** Math.ceil(Math.log2(bytes));
 }

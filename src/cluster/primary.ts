@@ -1,8 +1,10 @@
-import { access, constants, mkdir, readFile } from 'node:fs/promises';
+import { access, constants, mkdir } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { loadTls } from '../config/certificate.js';
 import { lockDataDir, prepareDataDir } from '../config/data-dir.js';
+import { openFilesWarning } from '../config/open-files.js';
 import type { Config } from '../config/schema.js';
+import { readSharedSecret } from '../config/secret.js';
 import { REGISTRY_POLL_MS } from '../constants.js';
 import { GatewayError, messageOf } from '../errors.js';
 import { type LedgerStore, openLedger } from '../ledger/store.js';
@@ -16,8 +18,11 @@ import { Bookkeeper } from './bookkeeper.js';
 import { Duplicates } from './duplicates.js';
 import type { SourceStart, ToPrimary, WorkerStart } from './messages.js';
 import { planProcesses } from './plan.js';
-import { recoverJournals } from './recovery.js';
+import { Recoveries } from './recovery.js';
 import { Supervisor } from './supervisor.js';
+
+/** How long after a stop's deadline the files of workers that were killed may take. */
+const RECOVERY_GRACE_MS = 1_000;
 
 /**
  * The primary process: listens, deals connections out, supervises the workers and writes registry
@@ -36,6 +41,7 @@ export class Primary {
   readonly #supervisor: Supervisor;
   readonly #sourceNames: string[];
   readonly #poll: NodeJS.Timeout;
+  readonly #recoveries: Recoveries;
   #stopping: Promise<boolean> | undefined;
 
   /**
@@ -51,10 +57,12 @@ export class Primary {
     try {
       const log = createLogger(config.log);
       const start = await prepareStart(config, log);
+      const fewFiles = openFilesWarning(config);
+      if (fewFiles !== undefined) log.warn(fewFiles);
       const registry = openRegistry(config.dataDir, {});
       const ledger = openLedger(config.dataDir, {});
       primary = new Primary(config, start, log, registry, ledger, unlock);
-      await primary.#recover(undefined);
+      await primary.#recoveries.start();
       await primary.#supervisor.start();
       await primary.#listen();
       const { workers, threads } = start;
@@ -81,6 +89,7 @@ export class Primary {
     this.#ledger = ledger;
     this.#unlock = unlock;
     this.#rejects = new RateLimitedLog(log);
+    this.#recoveries = new Recoveries(config.dataDir, ledger, log);
     this.#sourceNames = start.sources.map(({ name }) => name);
     this.#duplicates = new Duplicates(config.admission.duplicateSession);
     this.#bookkeeper = new Bookkeeper(ledger, registry, log, (worker, ids) =>
@@ -133,15 +142,22 @@ export class Primary {
    * @returns whether everything was finished before the deadline
    */
   stop(): Promise<boolean> {
-    if (this.#stopping) this.#supervisor.kill();
+    if (this.#stopping) {
+      this.#recoveries.abort();
+      this.#supervisor.kill();
+    }
     this.#stopping ??= this.#stop();
     return this.#stopping;
   }
 
   async #stop(): Promise<boolean> {
     this.#log.info('stopping: nothing more is accepted');
+    const { drainTimeoutMs } = this.#config.limits;
+    const deadline = Date.now() + drainTimeoutMs;
     await this.#acceptor.close();
-    const clean = await this.#supervisor.stop(this.#config.limits.drainTimeoutMs);
+    const drained = await this.#supervisor.stop(drainTimeoutMs);
+    const left = Math.max(deadline - Date.now(), RECOVERY_GRACE_MS);
+    const clean = (await this.#recoveries.finish(left)) && drained;
     await this.#bookkeeper.flush();
     await this.#close();
     this.#log[clean ? 'info' : 'error']({ clean }, 'stopped');
@@ -164,6 +180,7 @@ export class Primary {
   /** It could not start: nothing is left behind. */
   async #abandon(): Promise<void> {
     await this.#supervisor.stop(this.#config.limits.drainTimeoutMs);
+    await this.#recoveries.finish(0);
     await this.#close();
   }
 
@@ -230,22 +247,7 @@ export class Primary {
     for (const connection of connections) this.#acceptor.closed(connection);
     this.#duplicates.workerGone(index);
     await this.#bookkeeper.flush();
-    try {
-      await this.#recover(index);
-    } catch (error) {
-      this.#log.error({ error: messageOf(error) }, 'recovery failed; it is tried again');
-    }
-  }
-
-  /** Counts and repairs what processes that ended had in hand: one worker's, or all at start. */
-  async #recover(worker: number | undefined): Promise<void> {
-    const reports = await recoverJournals(this.#config.dataDir, this.#ledger, worker);
-    for (const { repaired, ...figures } of reports) {
-      if (figures.sessions > 0 || repaired.length > 0 || figures.errors.length > 0) {
-        const files = repaired.length;
-        this.#log.warn({ ...figures, repairedFiles: files }, 'recovered after a process ended');
-      }
-    }
+    this.#recoveries.workerEnded(index);
   }
 }
 
@@ -272,7 +274,7 @@ async function prepareStart(config: Config, log: Logger): Promise<Omit<WorkerSta
     }
   }
   const { mode, sharedSecretFile } = config.admission;
-  const secret = mode === 'shared-secret' ? await readSecret(sharedSecretFile!) : undefined;
+  const secret = mode === 'shared-secret' ? readSecret(sharedSecretFile!) : undefined;
   return {
     config,
     ...planProcesses(config),
@@ -291,17 +293,13 @@ async function checkWritable(dir: string): Promise<void> {
   }
 }
 
-/** One final newline is dropped, as the official clients do with their key. */
-async function readSecret(file: string): Promise<Buffer> {
-  let secret: Buffer;
+function readSecret(file: string): Buffer {
+  let read: ReturnType<typeof readSharedSecret>;
   try {
-    secret = await readFile(file);
+    read = readSharedSecret(file);
   } catch (error) {
     throw new GatewayError('D4GW_E_CONFIG', `admission.sharedSecretFile: ${messageOf(error)}`);
   }
-  if (secret.at(-1) === 0x0a) secret = secret.subarray(0, -1);
-  if (secret.length === 0) {
-    throw new GatewayError('D4GW_E_CONFIG', `admission.sharedSecretFile: ${file} is empty`);
-  }
-  return secret;
+  if ('secret' in read) return read.secret;
+  throw new GatewayError('D4GW_E_CONFIG', `admission.sharedSecretFile: ${file} ${read.problem}`);
 }

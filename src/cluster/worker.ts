@@ -7,6 +7,7 @@ import { createLogger } from '../log/logger.js';
 import { RateLimitedLog } from '../log/rate.js';
 import { openRegistry } from '../registry/lmdb.js';
 import type { Registry } from '../registry/store.js';
+import { assemblyBlockBytes } from '../ring/assembly-block.js';
 import { BuddyAllocator } from '../ring/buddy.js';
 import { CONTROL_BASE, CONTROL_TYPES, SCRATCH_PRODUCER } from '../ring/layout.js';
 import { RingProducer } from '../ring/producer.js';
@@ -26,7 +27,7 @@ import type {
   ToWorker,
   WorkerStart,
 } from './messages.js';
-import { assemblyBlockBytes, planMemory } from './plan.js';
+import { planMemory } from './plan.js';
 import { fatal, SinkSide, type SinkSideOptions } from './sink-side.js';
 
 /**

@@ -1,14 +1,20 @@
-import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import { isAbsolute, relative } from 'node:path';
-import { HEADER_BYTES } from '../wire/layout.js';
+import { PATH_BYTES_MAX } from '../ledger/journal-layout.js';
+import { assemblyBlockBytes } from '../ring/assembly-block.js';
 import { TYPE_EXTENDED, TYPE_META } from '../wire/types.js';
 import { shown } from './fields.js';
 import type { Config, FilesSinkConfig, ListenConfig } from './schema.js';
+import { readSharedSecret } from './secret.js';
 import { didYouMean } from './suggest.js';
 import { formatBytes } from './units.js';
 
 /** `sun_path` of a Linux unix socket holds 108 bytes with its final zero. */
 const SOCKET_PATH_BYTES_MAX = 107;
+/** What a files sink adds to its directory at most: UUID, type, date, meta type, name, endings. */
+const SINK_FILE_BYTES_MAX = 200;
+/** The journal names each open file in a row of fixed size. */
+const SINK_DIR_BYTES_MAX = PATH_BYTES_MAX - SINK_FILE_BYTES_MAX;
 
 /**
  * What concerns several keys at once, or the files that they name: one line a problem, with its
@@ -25,8 +31,7 @@ export function crossProblems(config: Config): string[] {
 }
 
 function limitProblems({ limits }: Config): string[] {
-  const frameBytes = limits.maxPayloadBytes + HEADER_BYTES;
-  const blockBytes = 2 ** Math.ceil(Math.log2(frameBytes));
+  const blockBytes = assemblyBlockBytes(limits.maxPayloadBytes);
   return limits.assemblyBytes < blockBytes
     ? [
         `limits.assemblyBytes: ${limits.assemblyBytes} given, expected at least ` +
@@ -42,10 +47,12 @@ function admissionProblems({ admission }: Config): string[] {
     problems.push('admission.sharedSecretFile: missing; mode shared-secret needs it');
   }
   if (sharedSecretFile !== undefined) {
-    const unreadable = fileProblem('admission.sharedSecretFile', sharedSecretFile);
+    const at = 'admission.sharedSecretFile';
+    const unreadable = fileProblem(at, sharedSecretFile);
     if (unreadable) problems.push(unreadable);
-    else if (isEmptySecret(sharedSecretFile)) {
-      problems.push(`admission.sharedSecretFile: ${shown(sharedSecretFile)} is empty`);
+    else {
+      const read = readSharedSecret(sharedSecretFile);
+      if ('problem' in read) problems.push(`${at}: ${shown(sharedSecretFile)} ${read.problem}`);
     }
   }
   if (types.includes(TYPE_EXTENDED)) {
@@ -57,12 +64,6 @@ function admissionProblems({ admission }: Config): string[] {
     }
   }
   return problems;
-}
-
-/** Whether a key file holds nothing but one final newline. The content is not kept. */
-function isEmptySecret(file: string): boolean {
-  const content = readFileSync(file);
-  return content.length === 0 || (content.length === 1 && content[0] === 0x0a);
 }
 
 function listenProblems(listen: readonly ListenConfig[]): string[] {
@@ -128,6 +129,13 @@ function sinkProblems({ sinks }: Config): string[] {
     (entry): entry is [string, FilesSinkConfig] => entry[1].kind === 'files',
   );
   files.forEach(([name, { dir }], index) => {
+    const dirBytes = Buffer.byteLength(dir);
+    if (dirBytes > SINK_DIR_BYTES_MAX) {
+      problems.push(
+        `sinks.${name}.dir: ${shown(dir)} has ${dirBytes} bytes, expected at most ` +
+          `${SINK_DIR_BYTES_MAX}: the ledger's journal holds no longer paths of files`,
+      );
+    }
     const other = files
       .slice(0, index)
       .find(([, { dir: taken }]) => isWithin(dir, taken) || isWithin(taken, dir));

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { assemblyBlockBytes, planMemory } from '../../src/cluster/plan.js';
+import { planMemory } from '../../src/cluster/plan.js';
 import type { Config } from '../../src/config/schema.js';
+import { assemblyBlockBytes } from '../../src/ring/assembly-block.js';
 import { BuddyAllocator } from '../../src/ring/buddy.js';
 import { AssemblyBudget } from '../../src/sources/assembly-budget.js';
 import { HEADER_BYTES } from '../../src/wire/layout.js';
@@ -20,9 +21,9 @@ test('several of the largest frames can be under assembly in each worker, whatev
     const { arenaBase, assemblyBytes } = planMemory(limits, 8);
     const block = assemblyBlockBytes(maxPayloadBytes);
     const blocks = new BuddyAllocator(arenaBase, assemblyBytes, 256, block);
-    const budget = new AssemblyBudget<number>(blocks);
+    const budget = new AssemblyBudget<number>(blocks, Buffer.alloc(0), 0);
     for (let index = 0; index < 4; index += 1) {
-      const begun = budget.begin(index, HEADER_BYTES + maxPayloadBytes, 0);
+      const begun = budget.begin(index, HEADER_BYTES + maxPayloadBytes, 0, false);
       assert.ok(begun, `frame ${index} of ${maxPayloadBytes} bytes of payload`);
     }
   }

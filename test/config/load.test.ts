@@ -150,6 +150,11 @@ describe('what concerns several keys, or the files that they name', () => {
       `admission: { sharedSecretFile: ${file('\n', 'blank')} }`,
       `admission.sharedSecretFile: "${join(dir, 'blank')}" is empty`,
     ],
+    [
+      `admission: { sharedSecretFile: ${file('s'.repeat(1025), 'long')} }`,
+      `admission.sharedSecretFile: "${join(dir, 'long')}" holds over 1024 bytes`,
+    ],
+    [`admission: { sharedSecretFile: ${file(`${'s'.repeat(1024)}\n`)} }`],
     ['admission: { sharedSecretFile: . }', `admission.sharedSecretFile: "${dir}" is not a file`],
     [
       'admission: { sharedSecretFile: cert.pem/secret }',
@@ -164,6 +169,13 @@ describe('what concerns several keys, or the files that they name', () => {
     [
       'limits: { maxPayloadBytes: 2MiB, assemblyBytes: 1MiB }',
       'limits.assemblyBytes: 1048576 given, expected at least 4 MiB: ' +
+        'a frame of limits.maxPayloadBytes must fit',
+    ],
+    // The guard in front of a frame counts too: 1 MiB less header and guard is the most.
+    ['limits: { maxPayloadBytes: 1048450, assemblyBytes: 1MiB }'],
+    [
+      'limits: { maxPayloadBytes: 1048451, assemblyBytes: 1MiB }',
+      'limits.assemblyBytes: 1048576 given, expected at least 2 MiB: ' +
         'a frame of limits.maxPayloadBytes must fit',
     ],
     [tls('certFile: cert.pem'), 'listen[0].tls.keyFile: missing; certFile needs it'],
