@@ -12,6 +12,7 @@ import { RouteTable } from '../route/table.js';
 import { createSink } from '../sinks/create.js';
 import type { Sink, SinkHost } from '../sinks/sink.js';
 import { Admission } from '../verify/admission.js';
+import { memoryCopy } from '../wasm/copy.js';
 import { instantiate } from '../wasm/loader.js';
 import type { LiveSession } from './live-session.js';
 import type { ToIntake, ToPipeline } from './messages.js';
@@ -149,6 +150,7 @@ export class SinkSide {
     const name = Object.keys(options.config.sinks)[sink]!;
     return {
       memory: new Uint8Array(memory.buffer),
+      copy: memoryCopy(memory),
       log: this.#log.child({ sink: name }),
       poolBase: map.poolBase + sink * share,
       poolBytes: share,

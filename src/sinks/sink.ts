@@ -70,6 +70,8 @@ export interface MetaHeader {
 export interface SinkHost {
   /** All of the worker's memory. */
   readonly memory: Uint8Array;
+  /** Copies `bytes` bytes within `memory`, faster than its own methods do: see `wasm/copy.ts`. */
+  copy(target: number, source: number, bytes: number): void;
   readonly log: Logger;
   /** Where blocks may be placed: `poolBytes` at `poolBase`, this sink's share. */
   readonly poolBase: number;

@@ -71,6 +71,7 @@ const rows = new Map<string, SessionRow>();
 let drained: (() => void) | undefined;
 const host: SinkHost = {
   memory,
+  copy: (target, source, bytes) => memory.copyWithin(target, source, source + bytes),
   log: pino({ level: 'silent' }),
   poolBase: POOL_AT,
   poolBytes: POOL_BYTES,

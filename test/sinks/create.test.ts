@@ -9,6 +9,7 @@ function countingHost(): { host: SinkHost; counts: { frames: number; bytes: numb
   const counts: { frames: number; bytes: number }[] = [];
   const host: SinkHost = {
     memory: new Uint8Array(65_536),
+    copy: () => assert.fail('no payload is stored here'),
     log: pino({ level: 'silent' }),
     poolBase: 4096,
     poolBytes: 32_768,

@@ -205,16 +205,18 @@ export class FileStream implements SinkStream, StreamVisitor {
   }
 
   #copy(bytes: Uint8Array, from: number, to: number, isPreamble: boolean): void {
+    const { host } = this.#context;
     for (let at = from; at < to; ) {
       if (this.#block === undefined) {
         this.#block = this.#context.pool.allocate(this.#blockBytes, to - at);
         this.#lead = this.#leadOf(this.#block);
         this.#context.unflushed.add(this);
       }
-      const block = this.#block.bytes;
+      const { bytes: block, address } = this.#block;
       const end = this.#lead + this.#filled;
       const step = Math.min(to - at, block.length - end);
-      block.set(bytes.subarray(at, at + step), end);
+      if (address !== 0 && bytes === host.memory) host.copy(address + end, at, step);
+      else block.set(bytes.subarray(at, at + step), end);
       this.#filled += step;
       if (isPreamble) this.#preamble += step;
       this.#piece!.gatheredBytes += step;

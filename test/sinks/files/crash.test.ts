@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, statSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -54,6 +54,7 @@ for (const [compress, pace] of [
       const dir = tempDir();
       const journalPath = join(dir.path, 'journal');
       const store = join(dir.path, 'sensors');
+      mkdirSync(store); // it may be killed before it makes it
       const program = fileURLToPath(new URL('crash-child.js', import.meta.url));
       const child = fork(program, [store, journalPath, compress, pace], { stdio: 'inherit' });
       await once(child, 'message');

@@ -17,6 +17,8 @@ import type {
   SinkStream,
 } from '../../../src/sinks/sink.js';
 
+import { memoryCopy } from '../../../src/wasm/copy.js';
+
 /** mulberry32: a small generator that a seed repeats. */
 export function random(seed: number): (below: number) => number {
   let state = seed >>> 0;
@@ -181,6 +183,7 @@ export class Rig {
     const stream = { write: (line: string) => this.logs.push(JSON.parse(line)) };
     const host: SinkHost = {
       memory: this.#memory,
+      copy: memoryCopy(memory),
       log: pino({ level: 'debug' }, stream),
       poolBase,
       poolBytes,
