@@ -3,6 +3,7 @@ import type { Config } from '../config/schema.js';
 import { ACTIVITY_MS, LEDGER_SYNC_MS, REGISTRY_POLL_MS } from '../constants.js';
 import { messageOf } from '../errors.js';
 import { LedgerJournal } from '../ledger/journal.js';
+import { journalPath } from '../ledger/journal-names.js';
 import { openRegistry } from '../registry/lmdb.js';
 import type { Registry } from '../registry/store.js';
 import { RingConsumer } from '../ring/consumer.js';
@@ -17,7 +18,6 @@ import { instantiate } from '../wasm/loader.js';
 import type { LiveSession } from './live-session.js';
 import type { ToIntake, ToPipeline } from './messages.js';
 import { Pipeline } from './pipeline.js';
-import { journalPath } from './recovery.js';
 
 /** Of the time to stop, what sinks get to finish: the rest is for the books. */
 const CLOSE_SHARE = 0.8;

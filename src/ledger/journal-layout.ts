@@ -34,6 +34,8 @@ export const ROW_FREE = 0;
 export const ROW_SESSION = 0x53534553;
 export const ROW_FILE = 0x454c4946;
 export const ROW_KIND = 0; // u32
+/** Written at a row's kind, it frees the row. */
+export const FREE_ROW = Buffer.from([ROW_FREE, 0, 0, 0]);
 export const ROW_CRC = 4; // u32
 
 export const SESSION_ROW_BYTES = 512;

@@ -1,5 +1,4 @@
-import { closeSync, openSync, readdirSync, readSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { formatUuid } from '../wire/uuid.js';
 import { crc32 } from './crc32.js';
 import type { Intent } from './file-row.js';
@@ -71,6 +70,7 @@ const CHUNK_BYTES = 1024 * 1024;
 
 /** A session's row. While it has not ended, `endedAt` is 0 and `end` is empty. */
 export interface SessionImage {
+  index: number;
   totals: SessionTotals;
   ended: boolean;
 }
@@ -102,20 +102,6 @@ export interface JournalSnapshot {
   damaged: number;
 }
 
-/** The journals of a data directory, by path. */
-export function listJournals(dataDir: string): string[] {
-  const directory = join(dataDir, 'ledger');
-  try {
-    return readdirSync(directory)
-      .filter((name) => /^worker-.+\.journal$/.test(name))
-      .sort()
-      .map((name) => join(directory, name));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  }
-}
-
 /**
  * Reads a journal, beside its writer or after it. Each row is whole; rows read one after the other
  * are of slightly different moments.
@@ -126,9 +112,7 @@ export function listJournals(dataDir: string): string[] {
 export function readJournal(path: string): JournalSnapshot | undefined {
   const fd = openSync(path, 'r');
   try {
-    const block = Buffer.alloc(HEADER_BYTES);
-    if (readSync(fd, block, 0, HEADER_BYTES, 0) !== HEADER_BYTES) return undefined;
-    const found = decodeHeader(block);
+    const found = headerOf(fd);
     if (!found) return undefined;
     const { header, closed } = found;
     const snapshot: JournalSnapshot = { header, closed, sessions: [], files: [], damaged: 0 };
@@ -140,8 +124,8 @@ export function readJournal(path: string): JournalSnapshot | undefined {
       if (file) snapshot.files.push(file);
       return file !== undefined;
     });
-    snapshot.damaged += eachRow(fd, sessions, (row) => {
-      const session = decodeSession(row, header);
+    snapshot.damaged += eachRow(fd, sessions, (row, index) => {
+      const session = decodeSession(row, index, header);
       if (session) snapshot.sessions.push(session);
       return session !== undefined;
     });
@@ -149,6 +133,25 @@ export function readJournal(path: string): JournalSnapshot | undefined {
   } finally {
     closeSync(fd);
   }
+}
+
+/**
+ * What a journal says of itself; undefined where it has no whole header.
+ * @throws where it cannot be read (ENOENT and the like)
+ */
+export function readHeader(path: string): JournalHeader | undefined {
+  const fd = openSync(path, 'r');
+  try {
+    return headerOf(fd)?.header;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function headerOf(fd: number): ReturnType<typeof decodeHeader> {
+  const block = Buffer.alloc(HEADER_BYTES);
+  if (readSync(fd, block, 0, HEADER_BYTES, 0) !== HEADER_BYTES) return undefined;
+  return decodeHeader(block);
 }
 
 /** Hands every row in use to `take`, again where it says that the row is not whole. */
@@ -190,7 +193,11 @@ function takeRow(
   }
 }
 
-function decodeSession(row: Buffer, header: JournalHeader): SessionImage | undefined {
+function decodeSession(
+  row: Buffer,
+  index: number,
+  header: JournalHeader,
+): SessionImage | undefined {
   const used = row.readUInt16LE(SESSION_USED);
   if (row.readUInt32LE(ROW_KIND) !== ROW_SESSION) return undefined;
   if (used < SESSION_SINKS || used > SESSION_ROW_BYTES) return undefined;
@@ -220,7 +227,7 @@ function decodeSession(row: Buffer, header: JournalHeader): SessionImage | undef
     lost: {},
     truncated: { count, bytes },
   };
-  return { totals, ended: row[SESSION_ENDED] === 1 };
+  return { index, totals, ended: row[SESSION_ENDED] === 1 };
 }
 
 function decodeFile(row: Buffer, index: number, header: JournalHeader): FileImage | undefined {

@@ -8,10 +8,10 @@ import { encodeFileRow, FileRow, type FileRowOwner, isMetaPart } from './file-ro
 import {
   CLOSED_MARK,
   encodeHeader,
+  FREE_ROW,
   fileRowAt,
   ID_BYTES_MAX,
   type JournalHeader,
-  ROW_FREE,
   ROW_KIND,
   SESSION_ROW_BYTES,
   SINKS_MAX,
@@ -27,8 +27,6 @@ const FILES_PER_SESSION = 4;
 const CHUNK_ROWS = 128;
 const DIRECTORY_MODE = 0o700;
 const FILE_MODE = 0o600;
-
-const FREE_ROW = Buffer.from([ROW_FREE, 0, 0, 0]);
 
 export interface JournalOptions {
   /** The sinks' names; their order is that of the sink indexes. At most 16. */

@@ -1,10 +1,20 @@
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs';
 import { rename, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { GatewayError, messageOf } from '../errors.js';
 import { rest, sum } from './amounts.js';
 import { isMetaPart } from './file-row.js';
 import { deliveredInto, heldBy } from './held.js';
-import { FILE_MARK, fileRowAt, type JournalHeader, Mark } from './journal-layout.js';
+import {
+  FILE_MARK,
+  FREE_ROW,
+  fileRowAt,
+  type JournalHeader,
+  Mark,
+  ROW_KIND,
+  sessionRowAt,
+} from './journal-layout.js';
+import { putAside } from './journal-names.js';
 import {
   encodeMark,
   type FileImage,
@@ -16,8 +26,10 @@ import { bootId, isRunning } from './process.js';
 import type { LedgerStore } from './store.js';
 import type { Amount, SessionTotals } from './totals.js';
 
-/** How long one file may take to be repaired; it is then left as it is. */
+/** How long one file may take to be repaired; it is then given up until the next start. */
 const REPAIR_TIMEOUT_MS = 120_000;
+/** How long a repair that was given up is waited for: at most one file operation. */
+const GIVEN_UP_WAIT_MS = 5_000;
 const REPAIRS_AT_ONCE = 4;
 const PART_SUFFIX = '.part';
 /** How a session ended that its process did not see the end of. */
@@ -33,9 +45,10 @@ export interface PartRepair {
 
 /**
  * Cuts a `.part` file to its last whole record and gives it its final name. Where that was done
- * already it measures the finished file.
+ * already it measures the finished file. A GatewayError says that the file is none to repair, now
+ * or ever; any other may be gone the next time. Once the signal is aborted it changes nothing more.
  */
-export type RepairPart = (partPath: string) => Promise<PartRepair>;
+export type RepairPart = (partPath: string, signal: AbortSignal) => Promise<PartRepair>;
 
 export interface RecoveryOptions {
   /** The process that wrote the journal is known to have ended. Default: looked up by its pid. */
@@ -44,6 +57,10 @@ export interface RecoveryOptions {
   repairTimeoutMs?: number;
   /** Default 4. */
   repairsAtOnce?: number;
+  /** Settles what can't be repaired too, with what was written to it. Default false. */
+  giveUp?: boolean;
+  /** Gives the recovery up before it adds anything to the ledger: it rejects with the reason. */
+  signal?: AbortSignal;
 }
 
 export interface RecoveryReport {
@@ -59,6 +76,10 @@ export interface RecoveryReport {
   lostFrames: number;
   lostBytes: number;
   repaired: { from: string; to: string | undefined }[];
+  /** Files that could not be settled. */
+  unsettledFiles: number;
+  /** Where the journal is kept for them and their sessions. */
+  kept: string | undefined;
   errors: string[];
 }
 
@@ -66,6 +87,9 @@ export interface RecoveryReport {
  * Settles the journal of a process that has ended: repairs the files it had open, adds its sessions
  * to the ledger with what was lost, and removes the journal. It may itself be cut short at any
  * point and run again: what was done to a file is marked in its row, and a session is added once.
+ *
+ * A file that cannot be repaired now (its volume is away or full) remains unsettled: its row and
+ * its session's are left in the journal, which is kept aside to be recovered again.
  *
  * @param path the journal; one that is missing was closed in order
  * @throws GatewayError D4GW_E_LEDGER where its process still runs, or the ledger took nothing: the
@@ -85,6 +109,8 @@ export async function recoverJournal(
     lostFrames: 0,
     lostBytes: 0,
     repaired: [],
+    unsettledFiles: 0,
+    kept: undefined,
     errors: [],
   };
   const snapshot = await readLeft(path, report);
@@ -104,10 +130,46 @@ export async function recoverJournal(
       `${path}: damaged rows: ${snapshot.damaged}, whose sessions are not counted`,
     );
   }
-  const held = await settleFiles(path, snapshot, repair, options, report);
-  await foldSessions(snapshot, held, store, report);
-  await rm(path, { force: true });
+  const files = await settleFiles(path, snapshot, repair, options, report);
+  options.signal?.throwIfAborted();
+  const open = new Set(files.unsettled.map(({ sessionId }) => sessionId));
+  // The totals of one that ended are final, whatever becomes of a file that it left.
+  const settled = snapshot.sessions.filter(({ ended, totals }) => ended || !open.has(totals.id));
+  await foldSessions({ ...snapshot, sessions: settled }, files.held, store, report);
+  report.unsettledFiles = files.unsettled.length;
+  if (files.unsettled.length === 0) {
+    await rm(path, { force: true });
+  } else {
+    freeSettled(path, snapshot, settled, files.unsettled);
+    report.kept = putAside(path);
+  }
   return report;
+}
+
+/** Leaves in the journal the files that are unsettled, and all of the sessions that wait for them. */
+function freeSettled(
+  path: string,
+  { header, sessions, files }: JournalSnapshot,
+  settled: readonly SessionImage[],
+  unsettled: readonly FileImage[],
+): void {
+  const gone = new Set(settled);
+  const left = new Set(unsettled);
+  const waiting = new Set(
+    sessions.filter((session) => !gone.has(session)).map(({ totals }) => totals.id),
+  );
+  const rows = files
+    .filter((file) => !left.has(file) && !waiting.has(file.sessionId))
+    .map(({ index }) => fileRowAt(header, index));
+  // Sessions last: a file without its session counts for nothing.
+  rows.push(...settled.map(({ index }) => sessionRowAt(index)));
+  const fd = openSync(path, 'r+');
+  try {
+    for (const at of rows) writeSync(fd, FREE_ROW, 0, FREE_ROW.length, at + ROW_KIND);
+    fdatasyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Reads the journal; puts one aside that is none. */
@@ -139,20 +201,30 @@ type Held = Map<string, { file: FileImage; amount: Amount }[]>;
 
 const heldKey = (sessionId: string, sink: string) => `${sessionId}\n${sink}`;
 
+interface SettledFiles {
+  held: Held;
+  unsettled: FileImage[];
+}
+
 async function settleFiles(
   path: string,
   snapshot: JournalSnapshot,
   repair: RepairPart,
   options: RecoveryOptions,
   report: RecoveryReport,
-): Promise<Held> {
+): Promise<SettledFiles> {
   const held: Held = new Map();
+  const unsettled: FileImage[] = [];
   const fd = openSync(path, 'r+');
   const files = snapshot.files.values();
   const settleNext = async (): Promise<void> => {
     for (const file of files) {
-      const settling = new Settling(fd, snapshot.header, file, report);
-      const amount = await settling.run(repair, options.repairTimeoutMs ?? REPAIR_TIMEOUT_MS);
+      if (options.signal?.aborted) return;
+      const amount = await new Settling(fd, snapshot.header, file, report, repair, options).run();
+      if (amount === undefined) {
+        unsettled.push(file);
+        continue;
+      }
       const key = heldKey(file.sessionId, file.sink);
       held.set(key, [...(held.get(key) ?? []), { file, amount }]);
     }
@@ -164,7 +236,7 @@ async function settleFiles(
   } finally {
     closeSync(fd);
   }
-  return held;
+  return { held, unsettled };
 }
 
 /** Finds out what one file holds, and finishes it. */
@@ -173,63 +245,92 @@ class Settling {
   readonly #header: JournalHeader;
   readonly #file: FileImage;
   readonly #report: RecoveryReport;
+  readonly #repairPart: RepairPart;
+  readonly #options: RecoveryOptions;
+  /** Of the `.part` file, before it was repaired; undefined where there is none. */
+  #size: number | undefined;
 
-  constructor(fd: number, header: JournalHeader, file: FileImage, report: RecoveryReport) {
+  constructor(
+    fd: number,
+    header: JournalHeader,
+    file: FileImage,
+    report: RecoveryReport,
+    repair: RepairPart,
+    options: RecoveryOptions,
+  ) {
     this.#fd = fd;
     this.#header = header;
     this.#file = file;
     this.#report = report;
+    this.#repairPart = repair;
+    this.#options = options;
   }
 
-  async run(repair: RepairPart, timeoutMs: number): Promise<Amount> {
-    const file = this.#file;
-    const { mark } = file;
+  /** What the file holds; undefined where it could not be settled. Never throws. */
+  async run(): Promise<Amount | undefined> {
+    const { mark, path } = this.#file;
     if (mark.state === Mark.DONE) return { frames: mark.frames, bytes: mark.bytes };
     try {
-      if (isMetaPart(file.path)) return await this.#settleMeta(repair, timeoutMs);
-      const size = await sizeOf(file.path);
-      if (size === undefined) return await this.#withoutPart(repair, timeoutMs);
-      // A recovery that was cut short may have cut the file already.
-      const before = mark.state === Mark.BEGUN ? mark.size : size;
-      return await this.#repair(before, repair, timeoutMs);
+      const amount = await this.#settle();
+      this.#mark(Mark.DONE, this.#size ?? mark.size, amount);
+      return amount;
     } catch (error) {
-      this.#report.errors.push(`${file.path}: ${messageOf(error)}`);
-      // The write before the last was done.
-      return heldBy(file, file.intents[1]?.fileBytes ?? 0, undefined);
+      this.#report.errors.push(`${path} could not be repaired: ${messageOf(error)}`);
+      const isFinal = this.#options.giveUp || error instanceof GatewayError;
+      return isFinal ? this.#asWritten() : undefined;
     }
   }
 
+  async #settle(): Promise<Amount> {
+    const { path, mark } = this.#file;
+    const size = await sizeOf(path);
+    // A directory is made before a file in it is journaled.
+    if (
+      size === undefined &&
+      !this.#options.giveUp &&
+      (await sizeOf(dirname(path))) === undefined
+    ) {
+      throw new Error(
+        'its directory is missing: mount its volume, or make the directory to count it as lost',
+      );
+    }
+    if (isMetaPart(path)) return await this.#settleMeta(size);
+    if (size === undefined) return await this.#withoutPart();
+    // A recovery that was cut short may have cut the file already.
+    this.#size = mark.state === Mark.BEGUN ? mark.size : size;
+    return await this.#repair(this.#size);
+  }
+
+  /** It is there all the same, with what was written to it: the write before the last was done. */
+  #asWritten(): Amount {
+    const file = this.#file;
+    if (this.#size === undefined) return heldBy(file, file.intents[1]?.fileBytes ?? 0, undefined);
+    return heldBy(file, this.#size, file.compressed ? undefined : this.#size);
+  }
+
   /** A meta header is stored whole under its name, or not at all. */
-  async #settleMeta(repair: RepairPart, timeoutMs: number): Promise<Amount> {
+  async #settleMeta(size: number | undefined): Promise<Amount> {
     const { path, meta } = this.#file;
-    if ((await sizeOf(path)) !== undefined) await within(timeoutMs, repair(path));
+    if (size !== undefined) await this.#bounded(path);
     else if ((await sizeOf(path.slice(0, -PART_SUFFIX.length))) !== undefined) return { ...meta };
     return { frames: 0, bytes: 0 };
   }
 
-  async #repair(size: number, repair: RepairPart, timeoutMs: number): Promise<Amount> {
+  async #repair(size: number): Promise<Amount> {
     const file = this.#file;
     this.#mark(Mark.BEGUN, size, { frames: 0, bytes: 0 });
-    try {
-      const { path, payloadBytes } = await within(timeoutMs, repair(file.path));
-      const amount = heldBy(file, size, payloadBytes);
-      this.#mark(Mark.DONE, size, amount);
-      this.#report.repaired.push({ from: file.path, to: path });
-      return amount;
-    } catch (error) {
-      this.#report.errors.push(`${file.path} could not be repaired: ${messageOf(error)}`);
-      // It is there all the same, with what was written to it.
-      return heldBy(file, size, file.compressed ? undefined : size);
-    }
+    const { path, payloadBytes } = await this.#bounded(file.path);
+    this.#report.repaired.push({ from: file.path, to: path });
+    return heldBy(file, size, payloadBytes);
   }
 
   /** The process ended between the last steps of finishing the file, or a recovery did. */
-  async #withoutPart(repair: RepairPart, timeoutMs: number): Promise<Amount> {
+  async #withoutPart(): Promise<Amount> {
     const file = this.#file;
     const finished = await sizeOf(file.path.slice(0, -PART_SUFFIX.length));
     if (file.mark.state === Mark.BEGUN) {
       // Repaired, but not marked so: now it is only measured. Not found, it has another name.
-      const { path, payloadBytes } = await within(timeoutMs, repair(file.path));
+      const { path, payloadBytes } = await this.#bounded(file.path);
       return heldBy(file, file.mark.size, path === undefined ? undefined : payloadBytes);
     }
     if (finished !== undefined) return heldBy(file, Number.POSITIVE_INFINITY, undefined);
@@ -238,6 +339,11 @@ class Settling {
       this.#report.errors.push(`${file.path} is gone: what it held counts as lost`);
     }
     return { frames: 0, bytes: 0 };
+  }
+
+  #bounded(path: string): Promise<PartRepair> {
+    const { repairTimeoutMs = REPAIR_TIMEOUT_MS, signal } = this.#options;
+    return within(repairTimeoutMs, signal, (own) => this.#repairPart(path, own));
   }
 
   #mark(state: number, size: number, amount: Amount): void {
@@ -259,10 +365,13 @@ async function foldSessions(
   report: RecoveryReport,
 ): Promise<void> {
   const totals: SessionTotals[] = [];
-  const { folded } = store.read(snapshot.sessions.map(({ totals: { id } }) => id));
-  for (const session of snapshot.sessions) {
+  const { id } = snapshot.header;
+  const { folded, recoveries } = store.read(snapshot.sessions.map(({ totals }) => totals.id));
+  // What an earlier, unfinished recovery has added is lost all the same, unless it is recorded.
+  const isRecorded = recoveries.some((event) => event.id === id);
+  const told = snapshot.sessions.filter(({ totals }) => !isRecorded || !folded.has(totals.id));
+  for (const session of told) {
     const settled = session.ended ? session.totals : settle(session, held);
-    // What an earlier, unfinished recovery has added is lost all the same.
     const lost = Object.values(settled.lost);
     report.lostFrames += Math.max(0, ...lost.map(({ frames }) => frames));
     report.lostBytes += Math.max(0, ...lost.map(({ bytes }) => bytes));
@@ -270,10 +379,10 @@ async function foldSessions(
   }
   report.sessions = totals.length;
   const event = {
-    id: snapshot.header.id,
+    id,
     at: Date.now(),
     worker: snapshot.header.worker,
-    sessions: snapshot.sessions.filter(({ ended }) => !ended).length,
+    sessions: told.filter(({ ended }) => !ended).length,
     lost: { frames: report.lostFrames, bytes: report.lostBytes },
   };
   await store.fold(totals, report.died ? event : undefined);
@@ -307,11 +416,41 @@ async function sizeOf(path: string): Promise<number | undefined> {
   }
 }
 
-function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      reject(new Error(`it took over ${timeoutMs} ms`));
-    }, timeoutMs).unref();
-    work.then(resolve, reject).finally(() => clearTimeout(timer));
+/**
+ * Has `work` end within a time, and by a signal: it is then told to, and waited for for a moment, so
+ * that nothing goes on behind the back of a later recovery.
+ */
+async function within<T>(
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const own = new AbortController();
+  const running = work(own.signal);
+  let timer: NodeJS.Timeout | undefined;
+  let stop: (() => void) | undefined;
+  const givenUp = new Promise<Error>((resolve) => {
+    timer = setTimeout(() => resolve(new Error(`it took over ${timeoutMs} ms`)), timeoutMs).unref();
+    stop = () => resolve(new Error('it was given up'));
+    signal?.addEventListener('abort', stop);
+    if (signal?.aborted) stop();
   });
+  const ended = running.then(
+    () => undefined,
+    () => undefined,
+  );
+  try {
+    const error = await Promise.race([ended, givenUp]);
+    if (error === undefined) return await running;
+    own.abort(error);
+    clearTimeout(timer);
+    const patience = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, GIVEN_UP_WAIT_MS).unref();
+    });
+    await Promise.race([ended, patience]);
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    if (stop) signal?.removeEventListener('abort', stop);
+  }
 }

@@ -1,10 +1,14 @@
 import { messageOf } from '../errors.js';
 import { addSession, NOTHING, noTotals, type SensorTotals, sum } from './amounts.js';
 import { balance, type Imbalance, inFlightOf } from './balance.js';
-import { type JournalSnapshot, listJournals, readJournal } from './journal-reader.js';
+import { isAside, listJournals } from './journal-names.js';
+import { type JournalSnapshot, readJournal } from './journal-reader.js';
 import { isRunning } from './process.js';
 import { openLedger, type RecoveryEvent, type Spoiled } from './store.js';
 import type { Amount, Totals } from './totals.js';
+
+/** A worker's death while the journals are read changes their names. */
+const READS_MAX = 5;
 
 /** What one sink came to, for the sessions that were routed to it. */
 export interface SinkReport {
@@ -95,11 +99,28 @@ export type Figures = Pick<
 
 type Live = Totals & { id: string; worker: string; openedAt: number };
 
-function readLive(dataDir: string): { live: Live[]; problems: string[]; damagedRows: number } {
+interface LiveRows {
+  live: Live[];
+  problems: string[];
+  damagedRows: number;
+}
+
+/** What the journals hold; read again where one was renamed, as at a worker's death, or ended. */
+function readLive(dataDir: string): LiveRows {
+  for (let reads = 1; ; reads += 1) {
+    const paths = listJournals(dataDir);
+    const rows = readRows(paths);
+    const isSame = paths.join('\n') === listJournals(dataDir).join('\n');
+    if (isSame || reads === READS_MAX) return rows;
+  }
+}
+
+function readRows(paths: readonly string[]): LiveRows {
   const live: Live[] = [];
   const problems: string[] = [];
+  const ids = new Set<string>();
   let damagedRows = 0;
-  for (const path of listJournals(dataDir)) {
+  for (const path of paths) {
     let snapshot: JournalSnapshot | undefined;
     try {
       snapshot = readJournal(path);
@@ -110,13 +131,19 @@ function readLive(dataDir: string): { live: Live[]; problems: string[]; damagedR
       problems.push(`${path}: ${messageOf(error)}`);
     }
     if (!snapshot) continue;
-    const { header, sessions, damaged } = snapshot;
+    const { header, sessions, files, damaged } = snapshot;
+    // Renamed while the directory was read.
+    if (ids.has(header.id)) continue;
+    ids.add(header.id);
     damagedRows += damaged;
     if (damaged > 0) problems.push(`${path}: damaged rows: ${damaged}, whose sessions do not show`);
-    if (sessions.length > 0 && !isRunning(header)) {
-      problems.push(
-        `${path}: process ${header.pid} has died; what shows as in flight is settled when the gateway starts`,
-      );
+    const isOver = isAside(path) || !isRunning(header);
+    if (isOver && sessions.length + files.length > 0) {
+      const when = isAside(path)
+        ? `it left files: ${files.length}, which are being repaired, or kept until the next start; ` +
+          'until then what it had shows as in flight'
+        : 'what shows as in flight is settled when the gateway starts';
+      problems.push(`${path}: process ${header.pid} has died; ${when}`);
     }
     for (const { totals } of sessions) live.push({ ...totals, worker: header.worker });
   }

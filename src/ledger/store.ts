@@ -3,7 +3,7 @@ import { GatewayError, messageOf } from '../errors.js';
 import { checkSpace } from '../storage/disk-space.js';
 import { type Environment, hasEnvironment, openEnvironment } from '../storage/environment.js';
 import { isSensorUuid } from '../wire/uuid.js';
-import { addSession, noTotals, type SensorTotals } from './amounts.js';
+import { addSession, noTotals, type SensorTotals, sum } from './amounts.js';
 import type { Amount, SessionTotals } from './totals.js';
 
 /**
@@ -39,9 +39,12 @@ export const RECOVERIES_KEPT = 100;
 const SPOILED_REASONS_KEPT = 10;
 const NONE_SPOILED: Spoiled = { sessions: 0, reasons: [] };
 
-/** A process died, and its journal was recovered. */
+/**
+ * A process died, and its journal was recovered. Where that took several times, because files could
+ * not be repaired at once, each adds what it settled.
+ */
 export interface RecoveryEvent {
-  /** Id of the journal: an event is recorded once. */
+  /** Id of the journal: a death is counted once. */
   id: string;
   /** Milliseconds since the epoch. */
   at: number;
@@ -295,7 +298,16 @@ export class LedgerStore {
 
   #record(event: RecoveryEvent): void {
     const events = (this.#db.get('recoveries') as RecoveryEvent[] | undefined) ?? [];
-    if (events.some(({ id }) => id === event.id)) return;
+    const known = events.find(({ id }) => id === event.id);
+    if (known) {
+      const sessions = known.sessions + event.sessions;
+      const both = { ...known, sessions, lost: sum([known.lost, event.lost]) };
+      void this.#db.put(
+        'recoveries',
+        events.map((one) => (one === known ? both : one)),
+      );
+      return;
+    }
     void this.#db.put('recoveries', [...events, event].slice(-RECOVERIES_KEPT));
     this.#count('deaths', 1);
   }

@@ -3,7 +3,8 @@ import { existsSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { LedgerJournal } from '../../src/ledger/journal.js';
-import { listJournals, readJournal } from '../../src/ledger/journal-reader.js';
+import { listJournals } from '../../src/ledger/journal-names.js';
+import { readJournal } from '../../src/ledger/journal-reader.js';
 import { start } from '../support/process.js';
 import { tempDir } from '../support/tmp.js';
 import { sensorUuid } from './simulation.js';
@@ -85,7 +86,7 @@ test('totals are final in the journal before anybody is told of them', () => {
   assert.deepEqual(totals.rejected['bad-type'], { frames: 3, bytes: 30 });
   assert.deepEqual(totals.rejected.other, { frames: 2, bytes: 20 });
   const [image] = readJournal(path)!.sessions;
-  assert.deepEqual(image, { totals, ended: true });
+  assert.deepEqual(image, { index: 7, totals, ended: true });
   row.release();
   assert.throws(() => row.delivered(0, 1, 1), /has left the journal/);
   const again = journal.openSession({ ...opening(7), id: 'next' }, []);

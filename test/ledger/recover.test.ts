@@ -6,14 +6,18 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { GatewayError } from '../../src/errors.js';
 import { balance } from '../../src/ledger/balance.js';
 import { LedgerJournal } from '../../src/ledger/journal.js';
 import { FILE_INTENTS, fileRowAt, sessionRowAt } from '../../src/ledger/journal-layout.js';
-import { PROCESS_DIED, type RepairPart, recoverJournal } from '../../src/ledger/recover.js';
+import { listJournals } from '../../src/ledger/journal-names.js';
+import { type RepairPart, recoverJournal } from '../../src/ledger/recover.js';
+import { readLedger } from '../../src/ledger/report.js';
 import { type LedgerStore, openLedger } from '../../src/ledger/store.js';
 import { start } from '../support/process.js';
 import { tempDir } from '../support/tmp.js';
@@ -82,11 +86,27 @@ function dyingRepair(repairs: number, death: Death, hung: () => void): RepairPar
       const cutShort = () => {
         throw new Error('killed');
       };
-      await repairPart(path, cutShort).catch(() => {});
+      await repairPart(path, undefined, cutShort).catch(() => {});
     }
     return await hang();
   };
 }
+
+/** A repair that fails at its first files, before or after it has cut them. */
+function failingRepair(failures: number, random: (below: number) => number): RepairPart {
+  let left = failures;
+  return async (path, signal) => {
+    left -= 1;
+    if (left < 0) return await repairPart(path, signal);
+    const fail = () => {
+      throw new Error('no room');
+    };
+    if (random(2) === 0) await repairPart(path, signal, fail);
+    return fail();
+  };
+}
+
+const isKept = (name: string) => /^worker-0\.[0-9a-f-]{36}\.journal$/.test(name);
 
 test('a worker killed at any point is settled: all balances, nothing is counted twice', async (t) => {
   t.diagnostic(`seed ${SEED}`);
@@ -133,8 +153,18 @@ async function oneLife(seed: number): Promise<void> {
         void recoverJournal(path, store, repair, once).then(() => hung());
       });
     }
-    const report = await recoverJournal(path, store, repairPart, ENDED);
-    assert.deepEqual(report.errors, []);
+    // Its disk may be full or away: what is settled then stays so, the rest comes later.
+    const refusals = random(2) * random(6);
+    let report = await recoverJournal(path, store, failingRepair(refusals, random), ENDED);
+    assert.equal(report.errors.length, report.unsettledFiles);
+    if (report.kept !== undefined) {
+      assert.ok(report.unsettledFiles > 0 && report.unsettledFiles <= refusals);
+      assert.equal(existsSync(path), false);
+      for (const total of store.read().totals) assert.deepEqual(balance(total), []);
+      report = await recoverJournal(report.kept, store, repairPart, ENDED);
+    }
+    assert.deepEqual([report.errors, report.kept], [[], undefined]);
+    assert.deepEqual(readdirSync(join(dataDir, 'ledger')).filter(isKept), []);
     const expected = {
       opened: simulation.opened,
       frames: (sensor: string, type: number) => simulation.framesInFiles(sensor, type),
@@ -142,6 +172,10 @@ async function oneLife(seed: number): Promise<void> {
     check(store, files, expected);
     assert.equal(existsSync(path), false);
     const before = store.read();
+    assert.equal(before.workerDeaths, 1);
+    const lost = before.totals.map(({ lost }) => lost.disk ?? { frames: 0, bytes: 0 });
+    const told = before.recoveries[0]!.lost;
+    assert.ok(told.bytes >= lost.reduce((sum, { bytes }) => sum + bytes, 0), `${told.bytes} told`);
     // Killed after all was added, before the journal was removed.
     copyFileSync(copy, path);
     await recoverJournal(path, store, repairPart, ENDED);
@@ -284,45 +318,155 @@ test('a damaged row costs its own session alone, and is said', async () => {
   }
 });
 
-test('a file that cannot be repaired counts with what was written; a missing one is lost', async () => {
+/** A dead worker that wrote 6 of 8 bytes to a file in each directory, each of a session. */
+async function deadWorker(directories: readonly string[]) {
   const dataDir = tempDir('ledger');
   const store = openLedger(dataDir);
   const path = join(dataDir, 'ledger', 'worker-0.journal');
+  const journal = new LedgerJournal(path, { sinks: ['disk'], sessions: 3 });
+  const parts = directories.map((directory, slot) => {
+    const id = `s${slot}`;
+    const sensor = sensorUuid(slot);
+    const row = journal.openSession({ id, slot, sensor, type: 1, openedAt: 1 });
+    mkdirSync(join(dataDir, directory), { recursive: true });
+    const part = join(dataDir, directory, `${slot}_0.dat.part`);
+    const session = { id, slot, sensor, type: 1, openedAt: new Date(1) };
+    const place = { sink: 'disk', path: part, session, framesBefore: 5, bytesBefore: 50 };
+    journal.open(place).intent(8, 6, 58);
+    writeFileSync(part, 'abcdef');
+    row.received(9, 90);
+    row.delivered(0, 5, 50);
+    return part;
+  });
+  journal.sync();
+  const settled = () =>
+    store.read().totals.map(({ delivered, lost }) => [delivered.disk, lost.disk]);
+  return { dataDir, store, path, parts, settled };
+}
+
+const amounts = (delivered: [number, number], lost: [number, number]) =>
+  [delivered, lost].map(([frames, bytes]) => ({ frames, bytes }));
+
+test('a session waits for its file that cannot be repaired; others do not', async () => {
+  const { dataDir, store, path, parts, settled } = await deadWorker(['a', 'b']);
   try {
-    const journal = new LedgerJournal(path, { sinks: ['disk'], sessions: 2 });
-    for (const slot of [0, 1]) {
-      const id = `s${slot}`;
-      const sensor = sensorUuid(slot);
-      const row = journal.openSession({ id, slot, sensor, type: 1, openedAt: 1 });
-      const part = join(dataDir, `${slot}_0.dat.part`);
-      const session = { id, slot, sensor, type: 1, openedAt: new Date(1) };
-      const record = journal.open({
-        sink: 'disk',
-        path: part,
-        session,
-        framesBefore: 5,
-        bytesBefore: 50,
-      });
-      record.intent(8, 6, 58);
-      if (slot === 0) writeFileSync(part, 'abcdef');
-      row.received(9, 90);
-    }
-    journal.sync();
+    rmSync(parts[1]!);
     const refuse = async () => {
-      throw new Error('no room');
+      throw Object.assign(new Error('no room'), { code: 'ENOSPC' });
     };
-    const report = await recoverJournal(path, store, refuse, ENDED);
-    assert.equal(report.errors.length, 2);
-    assert.match(report.errors.join(), /could not be repaired: no room.*is gone/);
-    const { totals } = store.read();
+    const first = await recoverJournal(path, store, refuse, ENDED);
+    assert.match(first.errors.join(), /could not be repaired: no room.*is gone/);
+    assert.deepEqual([first.unsettledFiles, first.sessions], [1, 1]);
+    assert.deepEqual(settled(), [amounts([5, 50], [4, 40])]);
+
+    // Kept, beside the journal of the worker that runs again, and told by `d4gw ledger`.
+    const again = new LedgerJournal(path, { sinks: ['disk'], sessions: 3 });
+    assert.deepEqual(listJournals(dataDir), [first.kept, path].sort());
+    const shown = await readLedger(dataDir);
     assert.deepEqual(
-      totals.map(({ delivered, lost, ends }) => [delivered.disk, lost.disk, ends]),
-      [
-        [{ frames: 5, bytes: 56 }, { frames: 4, bytes: 34 }, { [PROCESS_DIED]: 1 }],
-        [{ frames: 5, bytes: 50 }, { frames: 4, bytes: 40 }, { [PROCESS_DIED]: 1 }],
-      ],
+      shown.sessions.map(({ id, inFlight }) => [id, inFlight.disk]),
+      [['s0', { frames: 4, bytes: 40 }]],
     );
-    assert.deepEqual([report.lostFrames, report.lostBytes], [8, 74]);
+    assert.equal(shown.balanced, true);
+    assert.equal(shown.problems.length, 1);
+    assert.match(shown.problems[0]!, /process \d+ has died; it left files: 1,/);
+
+    const second = await recoverJournal(first.kept!, store, refuse, ENDED);
+    assert.deepEqual([second.kept, second.sessions, second.lostFrames], [first.kept, 0, 0]);
+    const last = await recoverJournal(first.kept!, store, repairPart, ENDED);
+    assert.deepEqual([last.kept, last.sessions, last.lostBytes], [undefined, 1, 36]);
+    assert.deepEqual(listJournals(dataDir), [path]);
+    assert.deepEqual(settled(), [amounts([5, 54], [4, 36]), amounts([5, 50], [4, 40])]);
+    const { recoveries, workerDeaths } = store.read();
+    assert.deepEqual(
+      [workerDeaths, recoveries.map(({ sessions, lost }) => [sessions, lost])],
+      [1, [[2, { frames: 8, bytes: 76 }]]],
+    );
+    again.close();
+  } finally {
+    await store.close();
+  }
+});
+
+test('a file whose directory is away waits for it; one given up counts as lost', async () => {
+  for (const giveUp of [false, true]) {
+    const { dataDir, store, path, parts, settled } = await deadWorker(['a', 'volume/b']);
+    try {
+      renameSync(join(dataDir, 'volume'), join(dataDir, 'unmounted'));
+      const first = await recoverJournal(path, store, repairPart, ENDED);
+      assert.equal(first.unsettledFiles, 1);
+      assert.match(first.errors.join(), /1_0\.dat\.part.*its directory is missing/);
+      if (!giveUp) renameSync(join(dataDir, 'unmounted'), join(dataDir, 'volume'));
+      const next = await recoverJournal(first.kept!, store, repairPart, { ...ENDED, giveUp });
+      assert.deepEqual([next.unsettledFiles, next.kept], [0, undefined]);
+      const whole = amounts([5, 54], [4, 36]);
+      assert.deepEqual(settled(), [whole, giveUp ? amounts([5, 50], [4, 40]) : whole]);
+      assert.equal(existsSync(parts[1]!.slice(0, -'.part'.length)), !giveUp);
+    } finally {
+      await store.close();
+    }
+  }
+});
+
+test('a file that is none to repair, or given up, counts with what was written to it', async () => {
+  for (const giveUp of [false, true]) {
+    const { dataDir, store, path, settled } = await deadWorker(['a']);
+    try {
+      const refuse = async () => {
+        if (giveUp) throw new Error('no room');
+        throw new GatewayError('D4GW_E_SINK', 'left alone');
+      };
+      const report = await recoverJournal(path, store, refuse, { ...ENDED, giveUp });
+      assert.deepEqual([report.errors.length, report.unsettledFiles], [1, 0]);
+      assert.deepEqual(settled(), [amounts([5, 56], [4, 34])]);
+      assert.deepEqual(listJournals(dataDir), []);
+    } finally {
+      await store.close();
+    }
+  }
+});
+
+test('a repair that takes too long is told to end, and waited for', async () => {
+  const { store, path, settled } = await deadWorker(['a']);
+  // As the file operation of a repair would, it keeps the process up.
+  const busy = setInterval(() => {}, 1_000);
+  try {
+    let ended = false;
+    const slow: RepairPart = async (_part, signal) => {
+      await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      await new Promise((resolve) => setImmediate(resolve));
+      ended = true;
+      throw signal.reason;
+    };
+    const report = await recoverJournal(path, store, slow, { ...ENDED, repairTimeoutMs: 10 });
+    assert.equal(ended, true);
+    assert.match(report.errors.join(), /it took over 10 ms/);
+    assert.deepEqual([report.unsettledFiles, settled()], [1, []]);
+  } finally {
+    clearInterval(busy);
+    await store.close();
+  }
+});
+
+test('a recovery that is given up leaves all to the next', async () => {
+  const { dataDir, store, path, settled } = await deadWorker(['a', 'b']);
+  try {
+    const abort = new AbortController();
+    let repairs = 0;
+    const slow: RepairPart = async (part, signal) => {
+      repairs += 1;
+      if (repairs === 1) return await repairPart(part);
+      const aborted = new Promise((resolve) => signal.addEventListener('abort', resolve));
+      abort.abort(new Error('stopped'));
+      await aborted;
+      throw signal.reason;
+    };
+    const options = { ...ENDED, repairsAtOnce: 1, signal: abort.signal };
+    await assert.rejects(recoverJournal(path, store, slow, options), /stopped/);
+    assert.deepEqual([settled(), listJournals(dataDir)], [[], [path]]);
+    await recoverJournal(path, store, repairPart, ENDED);
+    const whole = amounts([5, 54], [4, 36]);
+    assert.deepEqual([settled(), listJournals(dataDir)], [[whole, whole], []]);
   } finally {
     await store.close();
   }

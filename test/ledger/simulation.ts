@@ -341,7 +341,11 @@ function contentOnDisk(path: string): { disk: number; plain: number; preamble: n
  * one that is finished is measured.
  * @param cutShort called, to throw, when the file is cut and not yet renamed
  */
-export async function repairPart(path: string, cutShort?: () => void): Promise<PartRepair> {
+export async function repairPart(
+  path: string,
+  _signal?: AbortSignal,
+  cutShort?: () => void,
+): Promise<PartRepair> {
   const finished = final(path);
   if (path.endsWith('.json.part')) {
     rmSync(path, { force: true });
