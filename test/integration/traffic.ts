@@ -220,14 +220,26 @@ export class Feed {
 
 export const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
-/** The stored files of every sensor, in the order of its pieces, by its UUID without hyphens. */
+/**
+ * The stored files of every sensor, in the order of its pieces, by its UUID without hyphens; none
+ * where the directory is not there.
+ */
 export function filesBySensor(gateway: Gateway, dir = gateway.sensorsDir): Map<string, string[]> {
   const found = new Map<string, string[]>();
-  for (const file of gateway.files(dir)) {
+  for (const file of filesIn(gateway, dir)) {
     const hex = file.slice(0, 32);
     found.set(hex, [...(found.get(hex) ?? []), join(dir, file)]);
   }
   return found;
+}
+
+function filesIn(gateway: Gateway, dir: string): string[] {
+  try {
+    return gateway.files(dir);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
 }
 
 /** Those that hold the stream: a meta header beside them does not. */
