@@ -19,11 +19,21 @@ export const BATCH_DESCRIPTORS_MAX = 1_024;
 export const SPARE_SESSIONS = 1_024;
 
 /**
- * Under pressure on the assembly budget, a frame under assembly may be given up once it is older
- * than the grace plus the time its bytes would take at the slowest rate that is still served.
+ * While others wait for assembly memory, a frame is given up once it is older than the grace plus
+ * the time that its bytes so far would take at the slowest rate served. The grace is short for a
+ * frame of a session of which nothing was verified yet: a stranger may have sent it.
  */
 export const ASSEMBLY_GRACE_MS = 5_000;
+export const EARLY_GRACE_MS = 1_000;
 export const ASSEMBLY_RATE_MIN_BYTES_PER_SECOND = 65_536;
+/**
+ * The parts of the assembly budget, as divisors, that such frames may take over all: in segments, and
+ * in blocks, which they get once so many bytes of them came as fill the two segments.
+ */
+export const EARLY_SEGMENTS_DIVISOR = 4;
+export const EARLY_BLOCKS_DIVISOR = 2;
+export const EARLY_SEGMENT_FIRST_BYTES = 2_048;
+export const EARLY_SEGMENT_BYTES = 32_768;
 
 /** Meta header bytes held by all sessions of a worker while they wait for their first data. */
 export const META_BYTES_TOTAL_MAX = 64 * 1024 * 1024;

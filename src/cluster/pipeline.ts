@@ -5,6 +5,7 @@ import {
   META_HEADER_BYTES_MAX,
 } from '../constants.js';
 import type { LedgerJournal } from '../ledger/journal.js';
+import { UNVERIFIED_SENSOR } from '../ledger/totals.js';
 import type { RingConsumer } from '../ring/consumer.js';
 import {
   FrameStatus,
@@ -305,12 +306,22 @@ export class Pipeline {
       this.#countReceived(session);
       session.row.reject(code, 1, 0);
     }
-    // A meta header without data after it is stored all the same.
-    if (session.collector && session.collector.frames > 0 && session.dead === 0) {
-      this.#route(session);
-    }
+    this.#endMeta(session);
     this.#up({ t: 'over', id: session.id });
     void this.#close(session, session.dead || code, event.detail);
+  }
+
+  /** A meta header without data after it is stored all the same, where it is one. */
+  #endMeta(session: LiveSession): void {
+    const { collector, dead } = session;
+    if (!collector || collector.frames === 0) return;
+    if (dead === 0 || !('reject' in parseMetaHeader(collector.text(), this.#options.metaTypes))) {
+      this.#route(session);
+    } else {
+      // Its frames held, but the session ended before they came to a header.
+      session.row.reject(dead, collector.frames, collector.bytes);
+      this.#dropCollector(session);
+    }
   }
 
   async #close(session: LiveSession, code: number, detail: string): Promise<void> {
@@ -326,6 +337,9 @@ export class Pipeline {
     }
     const end = endName(code);
     const totals = session.row.totals(end);
+    // Strangers that claim ever new UUIDs shall not fill the ledger with them.
+    const isStranger = !session.verified && !this.#options.admission.knows(session.sensor);
+    if (isStranger) totals.sensor = UNVERIFIED_SENSOR;
     const { id, sensor, type, address } = session;
     const { received, truncated } = totals;
     if (session.verified) {

@@ -59,7 +59,7 @@ export interface LedgerReport {
   /** All sensors and types together. */
   received: Amount;
   sinks: SinkReport[];
-  /** Connections ended for something wrong, by reason. */
+  /** Connections refused before they belonged to a session, by reason. */
   refusals: Record<string, number>;
   workerDeaths: number;
   recoveries: RecoveryEvent[];

@@ -59,7 +59,7 @@ export interface LedgerContents {
   totals: SensorTotals[];
   /** Those sessions asked for that were added; of the last FOLDED_KEPT sessions. */
   folded: Set<string>;
-  /** Connections ended for something wrong, by reason. */
+  /** Connections refused before they belonged to a session, by reason. */
   refusals: Record<string, number>;
   workerDeaths: number;
   recoveries: RecoveryEvent[];
@@ -153,7 +153,7 @@ export class LedgerStore {
     await Promise.all(parts);
   }
 
-  /** Counts connections that were ended for something wrong, in a session or before. */
+  /** Counts connections that were refused before they belonged to a session. */
   refuse(reason: string, connections = 1): void {
     const known = this.#refusals.has(reason) || this.#refusals.size < REASONS_MAX;
     const key = known ? reason : 'other';

@@ -1,7 +1,7 @@
 import { TYPE_NAMES } from '../wire/types.js';
 import type { Imbalance } from './balance.js';
 import type { LedgerReport, LiveReport, SensorReport, SinkReport } from './report.js';
-import type { Amount } from './totals.js';
+import { type Amount, UNVERIFIED_SENSOR } from './totals.js';
 
 /** Recoveries that are printed; `--json` has all that are kept. */
 const RECOVERIES_SHOWN_MAX = 5;
@@ -18,9 +18,7 @@ export function renderLedger(report: LedgerReport, options: { sessions: boolean 
   lines.push(...sinkTable(report.sinks), '');
   if (options.sessions) lines.push(...sessionLines(report.sessions), '');
   const refusals = Object.entries(report.refusals).sort(([a], [b]) => (a < b ? -1 : 1));
-  lines.push(
-    `connections ended for something wrong, by reason: ${refusals.length === 0 ? 'none' : ''}`.trim(),
-  );
+  lines.push(`connections refused before a session: ${refusals.length === 0 ? 'none' : ''}`.trim());
   for (const [reason, count] of refusals) lines.push(`  ${reason}: ${number.format(count)}`);
   lines.push(`workers that died: ${number.format(report.workerDeaths)}`);
   for (const event of report.recoveries.slice(-RECOVERIES_SHOWN_MAX)) {
@@ -41,8 +39,10 @@ export function renderLedger(report: LedgerReport, options: { sessions: boolean 
 
 function sensorLines(sensor: SensorReport): string[] {
   const open = sensor.open > 0 ? `, ${number.format(sensor.open)} open` : '';
+  const isStranger = sensor.sensor === UNVERIFIED_SENSOR;
+  const name = isStranger ? 'strangers, nothing verified' : `sensor ${sensor.sensor}`;
   const lines = [
-    `sensor ${sensor.sensor}, type ${typeText(sensor.type)}: ` +
+    `${name}, type ${typeText(sensor.type)}: ` +
       `${counted(sensor.sessions, 'session')}${open}, received ${amountText(sensor.received)}`,
   ];
   if (sensor.sinks.length === 0)

@@ -31,3 +31,9 @@ export interface SessionTotals extends Totals {
   /** `endName` of how it ended. */
   end: string;
 }
+
+/**
+ * Stands for all sensors that are not registered and of which nothing held: with a shared secret,
+ * anybody can claim any UUID.
+ */
+export const UNVERIFIED_SENSOR = '00000000-0000-4000-8000-000000000000';

@@ -29,17 +29,29 @@ export class Fanout {
   }
 }
 
-/** A meta header on its way: its bytes, cut anywhere over type 2 frames (WIRE.md, "A session"). */
+/** Room for a meta header as most are; it doubles as it has to. */
+const META_ROOM_BYTES = 256;
+
+/**
+ * A meta header on its way: its bytes, cut anywhere over type 2 frames (WIRE.md, "A session"),
+ * however small or empty those are.
+ */
 export class MetaCollector {
-  #parts: Buffer[] = [];
+  #room = Buffer.alloc(0);
   frames = 0;
   bytes = 0;
 
   /** Keeps a copy of the payload. */
   add(payload: Buffer): void {
-    this.#parts.push(Buffer.from(payload));
     this.frames += 1;
-    this.bytes += payload.length;
+    const end = this.bytes + payload.length;
+    if (end > this.#room.length) {
+      const room = Buffer.alloc(Math.max(META_ROOM_BYTES, 2 ** Math.ceil(Math.log2(end))));
+      this.#room.copy(room);
+      this.#room = room;
+    }
+    payload.copy(this.#room, this.bytes);
+    this.bytes = end;
   }
 
   /** The whole header, with the `type` that it was found to have. */
@@ -48,7 +60,6 @@ export class MetaCollector {
   }
 
   text(): Buffer {
-    if (this.#parts.length > 1) this.#parts = [Buffer.concat(this.#parts)];
-    return this.#parts[0] ?? Buffer.alloc(0);
+    return this.#room.subarray(0, this.bytes);
   }
 }

@@ -45,8 +45,10 @@ export class Connection {
   cutBytes = 0;
 
   paused: number = Pause.NONE;
-  /** The sinks that this session's frames go to, once the sink thread has said so. */
+  /** The sinks, by index, that this session's frames go to, once that is known. */
   sinks: number | undefined;
+  /** A frame of it was verified. */
+  trusted = false;
   ending: Ending | undefined;
   /** Its last word is in the ring, or it never had a session. */
   done = false;

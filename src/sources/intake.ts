@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { EndEvent, OpenEvent, SlotRef } from '../cluster/messages.js';
 import { Kind, type MemoryMap, regionBytesMax, ScanStatus } from '../ring/layout.js';
 import type { RingProducer } from '../ring/producer.js';
+import type { RouteTable } from '../route/table.js';
 import type { Admission } from '../verify/admission.js';
 import type { WasmInstance } from '../wasm/bindings.js';
 import {
@@ -12,15 +13,18 @@ import {
   PROTOCOL_VERSION,
 } from '../wire/layout.js';
 import { End, Reject } from '../wire/reject.js';
-import { TYPE_EXTENDED } from '../wire/types.js';
+import { TYPE_EXTENDED, TYPE_META } from '../wire/types.js';
 import { uuidOfHeader } from '../wire/uuid.js';
-import { AssemblyBudget, type BlockSource } from './assembly-budget.js';
+import { type Assembly, AssemblyBudget, type BlockSource } from './assembly-budget.js';
 import { Connection, type Ending, type Origin, Pause } from './connection.js';
 import { describeHeader } from './describe.js';
 import { SessionSlots } from './slots.js';
 
 /** Bytes staged in the ring at once: a read is seldom larger. */
 const STAGE_BYTES_MAX = 256 * 1024;
+
+/** Connections that try again each time when assembly memory was given back. */
+const SERVED_AT_ONCE_MAX = 16;
 
 export interface IntakeOptions {
   memory: WebAssembly.Memory;
@@ -29,6 +33,7 @@ export interface IntakeOptions {
   bindings: WasmInstance;
   blocks: BlockSource;
   admission: Admission;
+  routes: RouteTable;
   /** Begins the ids of this process's sessions. */
   idPrefix: string;
   firstFrameTimeoutMs: number;
@@ -69,6 +74,7 @@ export class Intake {
   #fullSinks = 0;
   #nextId = 1;
   #spaceAsked = false;
+  #serving = false;
   #drained: (() => void) | undefined;
 
   constructor(options: IntakeOptions, events: IntakeEvents) {
@@ -76,7 +82,7 @@ export class Intake {
     this.#events = events;
     this.#memory = Buffer.from(options.memory.buffer as ArrayBuffer);
     this.#slots = new SessionSlots(options.memory, options.map);
-    this.#assembly = new AssemblyBudget(options.blocks);
+    this.#assembly = new AssemblyBudget(options.blocks, this.#memory, options.map.assemblyBytes);
     this.#stageBytesMax = Math.min(STAGE_BYTES_MAX, regionBytesMax(options.map.ringBytes));
   }
 
@@ -117,7 +123,13 @@ export class Intake {
     return true;
   }
 
-  /** The sinks of a session are known. */
+  /** A frame of the session held: its sender has the sensor's key. */
+  verified(ref: SlotRef): void {
+    const connection = this.#connections.get(ref.slot);
+    if (connection?.generation === ref.generation) connection.trusted = true;
+  }
+
+  /** The sinks of a session are known: those of type 254 once its meta header is. */
   routed(ref: SlotRef, sinks: number): void {
     const connection = this.#connections.get(ref.slot);
     if (connection?.generation !== ref.generation) return;
@@ -154,7 +166,10 @@ export class Intake {
   sweep(now: number): void {
     const { firstFrameTimeoutMs, idleTimeoutMs } = this.#options;
     for (const connection of this.#connections.values()) {
-      if (connection.ending || connection.paused !== Pause.NONE) continue;
+      // Who waits for ring or sink is not to blame; nor is a sensor that waits for memory, but a
+      // stranger who does has its time all the same.
+      const waits = connection.hasFrame ? ~Pause.NONE : ~Pause.ASSEMBLY;
+      if (connection.ending || (connection.paused & waits) !== 0) continue;
       const quiet = now - connection.quietSince;
       if (!connection.hasFrame) {
         if (quiet > firstFrameTimeoutMs) {
@@ -227,20 +242,23 @@ export class Intake {
     while (!connection.done) {
       const { assembly, chunk } = connection;
       if (assembly && assembly.fill === assembly.size) {
-        if (!this.#describeAssembled(connection)) break;
+        if (!this.#describeAssembled(connection, assembly)) break;
       } else if (connection.headFill === HEADER_BYTES) {
         if (!this.#stage(connection, connection.head, 0, HEADER_BYTES)) break;
       } else if (chunk === undefined) {
         if (!connection.ending || !this.#pushEnd(connection)) break;
       } else if (connection.offset === chunk.length) {
         connection.chunk = undefined;
+      } else if (!connection.ending && this.#isHeldBySink(connection)) {
+        break;
       } else if (assembly) {
-        this.#fillAssembly(connection, chunk);
+        if (!this.#fillAssembly(connection, assembly, chunk)) break;
       } else if (!this.#takeFromChunk(connection, chunk)) {
         break;
       }
     }
     this.#options.producer.wake();
+    this.#serveSoon();
     this.#settle(connection);
   }
 
@@ -315,16 +333,16 @@ export class Intake {
   /** A frame's header is valid and its payload not all there: it gets a block of its own. */
   #beginAssembly(connection: Connection, bytes: Buffer, need: number, now: number): boolean {
     if (connection.ending && this.#dropCutFrame(connection, need)) return true;
-    let assembly = this.#assembly.begin(connection, need, now);
+    const early = !connection.trusted;
+    let assembly = this.#assembly.begin(connection, need, now, early);
     if (!assembly) {
       this.#options.producer.reclaim();
-      assembly = this.#assembly.begin(connection, need, now);
+      assembly = this.#assembly.begin(connection, need, now, early);
     }
     if (!assembly) return this.#waitFor(connection, Pause.ASSEMBLY);
     connection.assembly = assembly;
     if (bytes === connection.head) {
-      this.#memory.set(connection.head, assembly.address);
-      assembly.fill = HEADER_BYTES;
+      this.#assembly.take(assembly, connection.head, 0);
       connection.headFill = 0;
     }
     return true;
@@ -341,20 +359,23 @@ export class Intake {
     return true;
   }
 
-  #fillAssembly(connection: Connection, chunk: Buffer): void {
-    const assembly = connection.assembly!;
-    const { offset } = connection;
-    const count = Math.min(assembly.size - assembly.fill, chunk.length - offset);
-    this.#memory.set(chunk.subarray(offset, offset + count), assembly.address + assembly.fill);
-    assembly.fill += count;
-    connection.offset += count;
+  #fillAssembly(connection: Connection, assembly: Assembly<Connection>, chunk: Buffer): boolean {
+    const taken = this.#assembly.take(assembly, chunk, connection.offset);
+    connection.offset += taken;
+    if (taken > 0) return true;
+    const left = chunk.length - connection.offset;
+    const canBeWhole = !connection.ending || left >= assembly.size - assembly.fill;
+    if (canBeWhole) return this.#waitFor(connection, Pause.ASSEMBLY);
+    connection.cutBytes = left;
+    connection.chunk = undefined;
+    return true;
   }
 
   /** Publishes a frame where it was assembled; its block is freed when the ring has released it. */
-  #describeAssembled(connection: Connection): boolean {
+  #describeAssembled(connection: Connection, assembly: Assembly<Connection>): boolean {
     const { producer } = this.#options;
     const { slot, generation } = connection;
-    const assembly = connection.assembly!;
+    if (!this.#assembly.place(assembly)) return this.#waitFor(connection, Pause.ASSEMBLY);
     const { address, size } = assembly;
     const payload = size - HEADER_BYTES;
     const type = this.#memory[address + OFFSET_TYPE]!;
@@ -396,6 +417,10 @@ export class Intake {
     this.#slots.fix(slot, copy);
     this.#nextId += 1;
     connection.identity = { sensor, type, id };
+    // The sinks of type 254 are known with its meta header: it must not wait for one it never feeds.
+    if (type !== TYPE_META) {
+      connection.sinks = this.#options.routes.sinksFor({ sensor, type });
+    }
     return true;
   }
 
@@ -452,6 +477,8 @@ export class Intake {
   #waitFor(connection: Connection, reason: number): false {
     connection.paused |= reason;
     (reason === Pause.RING ? this.#forRing : this.#forAssembly).add(connection);
+    // Blocks may have been released and not taken back yet: then it is served in a moment.
+    if (reason === Pause.ASSEMBLY) this.#options.producer.reclaim();
     this.#askForSpace();
     return false;
   }
@@ -460,40 +487,80 @@ export class Intake {
   #space(): void {
     this.#spaceAsked = false;
     this.#options.producer.reclaim();
-    for (const waiting of [this.#forRing, this.#forAssembly]) {
-      for (const connection of [...waiting]) {
-        if (this.#spaceAsked && waiting === this.#forRing) break;
-        this.#pump(connection);
-      }
+    for (const connection of [...this.#forRing]) {
+      if (this.#spaceAsked) break;
+      this.#pump(connection);
     }
-    if (this.#forRing.size + this.#forAssembly.size > 0) this.#askForSpace();
+    this.#serveAssembly();
+    this.#askForSpace();
   }
 
+  /** Asks for a call when the ring releases something that somebody may be waiting for. */
   #askForSpace(): void {
+    if (this.#spaceAsked) return;
+    const { producer } = this.#options;
+    // Where the ring holds nothing, memory is held by frames that are not whole. Asked only then:
+    // the question makes the producer forget when it last found the ring full.
+    const waits =
+      this.#forRing.size > 0 || (this.#forAssembly.size > 0 && producer.unreleased() > 0);
+    if (!waits) return;
     this.#spaceAsked = true;
-    this.#options.producer.onSpace(this.#onSpace);
+    producer.onSpace(this.#onSpace);
   }
 
-  /** Others wait for assembly memory: frames that fell behind are given up. */
+  /** Some of those who wait for assembly memory try again; who finds none goes to the end. */
+  #serveAssembly(): void {
+    this.#serving = false;
+    if (!this.#assembly.freed) return;
+    this.#assembly.freed = false;
+    let left = SERVED_AT_ONCE_MAX;
+    for (const connection of [...this.#forAssembly]) {
+      if (left === 0) break;
+      left -= 1;
+      this.#pump(connection);
+    }
+  }
+
+  /** Memory was given back within another connection's turn. */
+  #serveSoon(): void {
+    if (this.#serving || !this.#assembly.freed || this.#forAssembly.size === 0) return;
+    this.#serving = true;
+    setImmediate(() => this.#serveAssembly());
+  }
+
+  /**
+   * Others wait for assembly memory: frames that fell behind are given up. Those that wait
+   * themselves fell behind through no fault of theirs: where there are no others, one of them goes,
+   * so that the rest do not wait for each other.
+   */
   #relieveAssembly(now: number): void {
-    for (const connection of this.#assembly.stalled(now)) {
+    const behind = this.#assembly.stalled(now);
+    const atFault = behind.filter((connection) => !this.#forAssembly.has(connection));
+    for (const connection of atFault.length > 0 ? atFault : behind.slice(0, 1)) {
       const { fill, size } = connection.assembly!;
       const detail = `frame stalled at ${fill} of ${size} bytes while others waited for memory`;
       this.#finish(connection, Reject.ASSEMBLY_BUDGET, detail);
     }
-    this.#space();
+    this.#options.producer.reclaim();
+    this.#assembly.freed = true;
+    this.#serveAssembly();
+  }
+
+  /** A sink that this session feeds, or may feed once its meta header is known, takes no more. */
+  #isHeldBySink({ sinks }: Connection): boolean {
+    return sinks !== undefined && (sinks & this.#fullSinks) !== 0;
   }
 
   /** Reads on, or pauses, as what is behind the connection demands. */
   #settle(connection: Connection): void {
     if (connection.ending) return;
-    const { sinks, identity } = connection;
-    const blocked = identity && (sinks === undefined ? this.#fullSinks : sinks & this.#fullSinks);
-    if (blocked) connection.paused |= Pause.SINK;
+    if (this.#isHeldBySink(connection)) connection.paused |= Pause.SINK;
     else connection.paused &= ~Pause.SINK;
     const { socket } = connection;
     if (connection.paused !== Pause.NONE) {
       socket.pause();
+    } else if (connection.chunk) {
+      this.#pump(connection);
     } else if (socket.isPaused()) {
       connection.quietSince = Date.now();
       socket.resume();

@@ -41,6 +41,11 @@ export class Admission {
     return undefined;
   }
 
+  /** Whether the sensor is registered, in whatever state. */
+  knows(sensor: string): boolean {
+    return this.#sensors.sensor(sensor) !== undefined;
+  }
+
   /** Undefined where no key is known: nothing of that sensor can be verified. */
   keys(sensor: string): AcceptedKeys | undefined {
     const record = this.#sensors.sensor(sensor);

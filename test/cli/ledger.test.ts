@@ -96,7 +96,7 @@ open sessions: 1
   live: sensor ${TWO}, type 3 (log), worker 0, since 2026-01-01T00:00:00.000Z, received 10 frames, 1,000 bytes
     disk: in flight 5 frames, 500 bytes
 
-connections ended for something wrong, by reason:
+connections refused before a session:
   handshake-failed: 12
 workers that died: 1
   2026-01-02T00:00:00.000Z worker 1: 1 open session, lost 99 frames, 99,500 bytes

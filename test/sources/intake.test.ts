@@ -17,6 +17,7 @@ import {
 } from '../../src/ring/layout.js';
 import { RingProducer } from '../../src/ring/producer.js';
 import { inlineWakes } from '../../src/ring/wait.js';
+import { RouteTable } from '../../src/route/table.js';
 import { Intake } from '../../src/sources/intake.js';
 import { Admission } from '../../src/verify/admission.js';
 import { createMemory, instantiate, loadModule } from '../../src/wasm/loader.js';
@@ -40,6 +41,7 @@ interface BenchOptions {
   assemblyBytes?: number;
   descriptors?: number;
   idleTimeoutMs?: number;
+  firstFrameTimeoutMs?: number;
   /** Descriptors that the consumer takes in one turn; 0: it stands still until `go`. */
   batch?: () => number;
 }
@@ -94,8 +96,15 @@ class Bench {
               : undefined,
           addressBlocked: () => this.#blocked,
         }),
+        routes: new RouteTable(
+          [
+            { match: { sensors: [formatUuid(UUID)] }, to: ['a'] },
+            { match: { sensors: [formatUuid(SECOND_UUID)] }, to: ['b'] },
+          ],
+          ['a', 'b'],
+        ),
         idPrefix: 'test',
-        firstFrameTimeoutMs: 1000,
+        firstFrameTimeoutMs: options.firstFrameTimeoutMs ?? 1000,
         idleTimeoutMs: options.idleTimeoutMs ?? 5000,
         timestampSkewSeconds: 0,
       },
@@ -257,6 +266,7 @@ test('random frames, cuts, sensors and speeds: each stream arrives as it was sen
       descriptors: 8 << random.below(6),
       batch: () => (stalls ? random.below(3) : 1000),
     });
+    const sweeps = setInterval(() => bench.intake.sweep(Date.now()), 20);
     const sent = await Promise.all(
       Array.from({ length: 1 + random.below(6) }, async () => {
         const frames = Array.from({ length: 1 + random.below(40) }, () => {
@@ -279,6 +289,7 @@ test('random frames, cuts, sensors and speeds: each stream arrives as it was sen
     );
     await until(() => bench.freed === sent.length || bench.intake.connections === 0);
     await until(() => [...bench.sessions.values()].every(({ end }) => end));
+    clearInterval(sweeps);
     const got = [...bench.sessions.values()];
     for (const taken of got) {
       const bytes = concat(taken);
@@ -398,23 +409,95 @@ test('a full sink pauses the sessions that feed it, and no other', async () => {
   await until(() => a!.frames.length === 2);
 });
 
-test('stalled frames hold memory only until others need it', async () => {
+test('a full sink keeps nobody who does not feed it, and nobody who does past its header', async () => {
+  const bench = new Bench();
+  const payload = Buffer.from('in two reads');
+  bench.intake.pressure(0, true);
+  const feeds = bench.connect();
+  const other = bench.connect();
+  const bytes = frame({ payload, uuid: SECOND_UUID });
+  await write(other, bytes.subarray(0, 65), []);
+  await write(feeds, frame({ payload }), []);
+  await until(() => bench.sessions.size === 2);
+  assert.ok(feeds.isPaused() && !other.isPaused());
+  other.write(bytes.subarray(65));
+  const [a, b] = [...bench.sessions.values()];
+  await until(() => a!.frames.length === 1);
+  assert.equal(b!.frames.length, 0, 'its frame waits with its connection');
+  bench.intake.pressure(0, false);
+  await until(() => b!.frames.length === 1);
+});
+
+test('a session that begins with a meta header reads until its sinks are known', async () => {
+  const bench = new Bench();
+  const meta = frame({ type: 2, payload: Buffer.from('{"type":"ja3-jl"}') });
+  bench.intake.pressure(0, true);
+  const socket = bench.connect();
+  await write(socket, meta, []);
+  await until(() => bench.sessions.size === 1);
+  assert.ok(!socket.isPaused());
+  bench.intake.routed({ slot: 0, generation: 1 }, 0b01);
+  assert.ok(socket.isPaused());
+  bench.intake.routed({ slot: 0, generation: 1 }, 0b10);
+  assert.ok(!socket.isPaused());
+});
+
+/** Frames of sessions that were verified take blocks of 256 KiB, of which there is one. */
+test('a stalled frame holds its block only until another needs it', async () => {
   const bench = new Bench({ assemblyBytes: 1 << 18, idleTimeoutMs: 0 });
   const large = frame({ payload: Buffer.alloc(150_000, 'y') });
-  const stalled = bench.connect();
-  await write(stalled, Buffer.concat([frame(), large.subarray(0, 1000)]), []);
-  const good = bench.connect();
+  const [stalled, good] = [bench.connect(), bench.connect()];
+  await write(stalled, frame(), []);
+  await write(good, frame(), []);
+  await until(() => bench.sessions.size === 2);
+  for (const slot of [0, 1]) bench.intake.verified({ slot, generation: 1 });
+  await write(stalled, large.subarray(0, 1000), []);
   good.write(large.subarray(0, 70_000));
   good.write(large.subarray(70_000));
-  await until(() => bench.sessions.size === 2);
+  await until(() => good.isPaused());
   bench.intake.sweep(Date.now() + 500);
   assert.equal(stalled.destroyed, false, 'within its grace');
-  bench.intake.sweep(Date.now() + 20_000);
-  assert.ok(stalled.destroyed);
-  assert.ok(bench.rejected.includes('assembly-budget'));
+  bench.intake.sweep(Date.now() + 6_000);
+  assert.ok(stalled.destroyed && !good.destroyed);
+  assert.deepEqual(bench.rejected, ['assembly-budget']);
   const taken = [...bench.sessions.values()][1]!;
-  await until(() => taken.frames.length === 1);
-  assert.ok(taken.frames[0]!.equals(large));
+  await until(() => taken.frames.length === 2);
+  assert.ok(taken.frames[1]!.equals(large));
+});
+
+test('headers of strangers take no memory from a sensor that was verified', async () => {
+  const bench = new Bench({ assemblyBytes: 1 << 18, idleTimeoutMs: 0 });
+  const large = frame({ payload: Buffer.alloc(150_000, 'y') });
+  const good = bench.connect();
+  await write(good, frame(), []);
+  bench.intake.verified({ slot: 0, generation: 1 });
+  const strangers = Array.from({ length: 50 }, () => bench.connect());
+  for (const socket of strangers) await write(socket, large.subarray(0, 62), []);
+  assert.ok(
+    strangers.some((socket) => socket.isPaused()),
+    'their own budget is used up',
+  );
+  await write(good, large, [10_000, 70_000]);
+  const taken = [...bench.sessions.values()][0]!;
+  await until(() => taken.frames.length === 2);
+  assert.ok(taken.frames[1]!.equals(large));
+});
+
+test('strangers that wait for memory lose it when their time is up, and make room', async () => {
+  const bench = new Bench({ assemblyBytes: 1 << 18, firstFrameTimeoutMs: 60_000 });
+  const large = frame({ payload: Buffer.alloc(60_000, 'y') });
+  const strangers = Array.from({ length: 40 }, () => bench.connect());
+  for (const socket of strangers) await write(socket, large.subarray(0, 62), []);
+  const good = bench.connect();
+  good.write(large.subarray(0, 100));
+  good.write(large.subarray(100));
+  good.end();
+  await until(() => good.isPaused());
+  await until(() => bench.sessions.size === 41);
+  bench.intake.sweep(Date.now() + 1_050);
+  const [taken] = [...bench.sessions.values()].slice(-1);
+  await until(() => taken!.frames.length === 1);
+  assert.ok(taken!.frames[0]!.equals(large));
 });
 
 test('a sensor or address that is blocked loses its sessions', async () => {

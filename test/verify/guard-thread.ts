@@ -28,7 +28,7 @@ const memory = { buffer };
 const bytes = Buffer.from(buffer);
 const producer = new RingProducer(memory, map, inlineWakes().producer);
 const blocks = new BuddyAllocator(map.arenaBase, map.assemblyBytes);
-const assembly = new AssemblyBudget<undefined>(blocks);
+const assembly = new AssemblyBudget<undefined>(blocks, bytes, 0);
 const random = new Random(seed);
 const { ringBytes } = map;
 const patterns = [0x5a, 0xc3].map((byte) => Buffer.alloc(ringBytes, byte));
@@ -91,7 +91,7 @@ function intoRing(): void {
 
 function intoArena(): void {
   const frame = random.pick(arenaFrames);
-  const begun = assembly.begin(undefined, frame.length, 0);
+  const begun = assembly.begin(undefined, frame.length, 0, false);
   if (!begun) return;
   bytes.set(frame, begun.address);
   if (!stays(begun.address, frame)) fault = `a block at ${begun.address} was changed`;
