@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
+import { after } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import type { LedgerReport } from '../../src/ledger/report.js';
 import { randomOf } from '../ring/fixture.js';
@@ -34,6 +35,8 @@ export class Load {
   constructor(gateway: Gateway, random: Random) {
     this.#gateway = gateway;
     this.#random = random;
+    // Where the test fails, no lane goes on without it.
+    after(() => this.stop());
     this.#lanes = Array.from({ length: SENSORS }, (_, lane) => this.#keep(lane));
   }
 
