@@ -64,8 +64,9 @@ export class DirectAccess {
  *             ├ buffered ┼ direct ── … ─┼ buffered ┤
  *         position                                end
  *
- * Nothing is padded: the file ends where its content ends, after each step. A page's two parts may
- * both be written buffered, but no page is written both ways.
+ * Nothing is padded: the file ends where its content ends, after each step, also for whoever finds
+ * it after the process was killed. After a power failure, though, what was buffered and not forced
+ * to the disk may be missing in front of what was written directly: it then reads as zeros.
  *
  * @param position where in the file
  * @param length bytes to be written from there, which lie in memory as they are to lie in pages

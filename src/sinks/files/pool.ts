@@ -14,10 +14,11 @@ export const BLOCK_GROWTH = 4;
 /** No block is larger than this share of the pool. */
 const BLOCK_SHARE_MAX = 1 / 16;
 /**
- * Nor than this share of what is left for blocks that are being filled, which is LOW_WATER: what
- * is above it is being written. So many busy streams have small blocks, and a few large ones.
+ * Blocks that are being filled have LOW_WATER of the pool: what is above it is being written. Busy
+ * streams have half of that in equal shares, for some have not come down to their share yet; and
+ * none gets more than this part of what is left.
  */
-const LEFT_SHARE_MAX = 1 / 32;
+const LEFT_SHARE_MAX = 1 / 4;
 /** Share of the pool in use at which a sink asks for no more, and at which it takes again. */
 const HIGH_WATER = 3 / 4;
 const LOW_WATER = 1 / 2;
@@ -29,6 +30,8 @@ export interface Block {
   readonly address: number;
   /** It waits for more data; otherwise it is being written. */
   isFilling: boolean;
+  /** Its stream asked for more than the smallest. */
+  readonly isBusy: boolean;
 }
 
 /**
@@ -45,6 +48,8 @@ export class BlockPool {
   #pooledBytes = 0;
   #overflowBytes = 0;
   #fillingBytes = 0;
+  /** Busy streams' blocks that are being filled. */
+  #busyBlocks = 0;
 
   /** @param base address of the pool, a multiple of 4096 */
   constructor(
@@ -94,8 +99,9 @@ export class BlockPool {
    * large as `needed` bytes ask for.
    */
   allocate(size: number, needed: number): Block {
-    const leftBytes = Math.max(0, this.#lowBytes - this.#fillingBytes);
-    let bytes = Math.min(size, this.#blockBytesMax, powerOfTwoBelow(leftBytes * LEFT_SHARE_MAX));
+    const isBusy = size > BLOCK_BYTES_MIN;
+    if (isBusy) this.#busyBlocks += 1;
+    let bytes = Math.min(size, this.#blockBytesMax, this.#shareBytes());
     for (;;) {
       const address = this.#buddy?.allocate(bytes) ?? 0;
       if (address !== 0) {
@@ -106,6 +112,7 @@ export class BlockPool {
           bytes: Buffer.from(buffer, byteOffset + address, bytes),
           address,
           isFilling: true,
+          isBusy,
         };
       }
       if (bytes === BLOCK_BYTES_MIN) break;
@@ -114,7 +121,7 @@ export class BlockPool {
     bytes = Math.min(HEAP_BLOCK_BYTES_MAX, Math.ceil(needed / BLOCK_BYTES_MIN) * BLOCK_BYTES_MIN);
     this.#overflowBytes += bytes;
     this.#fillingBytes += bytes;
-    return { bytes: Buffer.allocUnsafeSlow(bytes), address: 0, isFilling: true };
+    return { bytes: Buffer.allocUnsafeSlow(bytes), address: 0, isFilling: true, isBusy };
   }
 
   /** The block is full, or due: from now on it is being written. */
@@ -122,6 +129,14 @@ export class BlockPool {
     if (!block.isFilling) return;
     block.isFilling = false;
     this.#fillingBytes -= block.bytes.length;
+    if (block.isBusy) this.#busyBlocks -= 1;
+  }
+
+  /** What the next block may have. */
+  #shareBytes(): number {
+    const leftBytes = Math.max(0, this.#lowBytes - this.#fillingBytes);
+    const equalBytes = this.#lowBytes / 2 / Math.max(1, this.#busyBlocks);
+    return powerOfTwoBelow(Math.min(equalBytes, leftBytes * LEFT_SHARE_MAX));
   }
 
   free(block: Block): void {

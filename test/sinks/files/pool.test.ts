@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { BLOCK_BYTES_MIN, type Block, BlockPool } from '../../../src/sinks/files/pool.js';
+import {
+  BLOCK_BYTES_MAX,
+  BLOCK_BYTES_MIN,
+  type Block,
+  BlockPool,
+} from '../../../src/sinks/files/pool.js';
 import { newSeed, random } from './rig.js';
+
+const MIB = 1024 * 1024;
 
 test('blocks come from the pool while it has some, then from the heap, and go back', (context) => {
   const seed = newSeed();
@@ -38,5 +45,35 @@ test('blocks come from the pool while it has some, then from the heap, and go ba
     const blocks = Array.from({ length: Math.floor(kib / 4) }, () => pool.allocate(4096, 1));
     assert.equal(pool.overflowBytes, 0, `${kib} KiB`);
     assert.equal(new Set(blocks.map(({ address }) => address)).size, blocks.length);
+  }
+});
+
+test('what is being filled leaves room for what is being written', (context) => {
+  const seed = newSeed();
+  context.diagnostic(`D4GW_SEED=${seed}`);
+  const next = random(seed);
+  const bytes = 128 * MIB;
+  const shared = new Uint8Array(new SharedArrayBuffer(4096 + bytes));
+  for (const streams of [1, 16, 256, 10_000]) {
+    const pool = new BlockPool(shared, 4096, bytes, BLOCK_BYTES_MAX);
+    const filling: Block[] = [];
+    for (let step = 0; step < 5 * streams + 100; step += 1) {
+      if (filling.length === streams) {
+        // At random first, then each in its turn, so that all are seen to get their share.
+        const [full] = filling.splice(step < 2 * streams ? next(streams) : 0, 1);
+        pool.free(full!);
+      }
+      filling.push(pool.allocate(streams > 1000 ? BLOCK_BYTES_MIN : BLOCK_BYTES_MAX, 1));
+      assert.ok(pool.usedBytes <= bytes / 2 + streams * BLOCK_BYTES_MIN, `${streams} streams`);
+      assert.equal(pool.overflowBytes, 0);
+    }
+    const sizes = filling.map((block) => block.bytes.length);
+    // All of them can be written directly where they are not too many.
+    const least = { 1: 1024, 16: 1024, 256: 128, 10000: 4 }[streams]!;
+    assert.ok(Math.min(...sizes) >= least * 1024, `${streams}: ${Math.min(...sizes)}`);
+    assert.equal(pool.isStarved, false);
+    for (const block of filling) pool.seal(block);
+    for (const block of filling) pool.free(block);
+    assert.equal(pool.usedBytes, 0);
   }
 });
