@@ -1,5 +1,5 @@
 import { fstatSync } from 'node:fs';
-import { copyFile, type FileHandle, open, rename, unlink } from 'node:fs/promises';
+import { copyFile, type FileHandle, open, rename, stat, unlink } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { FileRecord, SinkSession } from '../sink.js';
@@ -68,6 +68,9 @@ export class PartFile {
   #isRenamed = false;
   /** The number under which the meta header's file stands; −1: it does not. */
   #metaNumber = -1;
+
+  /** Files made in vain that could not be removed then. */
+  readonly #strays: { path: string; dev: number; ino: number }[] = [];
 
   /** @param ext without what compression adds */
   constructor(context: FilesContext, session: SinkSession, owner: FileOwner, ext: string) {
@@ -202,7 +205,9 @@ export class PartFile {
       if (next.directory !== directory) await directories.make(directory);
       next.directory = directory;
       try {
-        return await task(directory, base);
+        await task(directory, base);
+        await this.#removeStrays();
+        return;
       } catch (error) {
         if (!hasCode(error, 'ENOENT')) throw error;
         next.directory = '';
@@ -241,7 +246,7 @@ export class PartFile {
       if (await exists(finalPath)) throw refusal('EEXIST', `${finalPath} exists`);
       if (options.fsync === 'always') await syncDirectory(this.#directory);
     } catch (error) {
-      if (handle !== undefined) await unlink(path).catch(() => {});
+      if (handle !== undefined) await this.#discard(handle, path);
       await handle?.close();
       record.release();
       if (hasCode(error, 'EEXIST')) return false;
@@ -282,7 +287,7 @@ export class PartFile {
       this.#metaNumber = number;
       this.#owner.metaStored();
     } catch (error) {
-      if (handle !== undefined) await unlink(part).catch(() => {});
+      if (handle !== undefined) await this.#discard(handle, part);
       if (hasCode(error, 'EEXIST')) return false;
       throw error;
     } finally {
@@ -290,6 +295,26 @@ export class PartFile {
       record.release();
     }
     return true;
+  }
+
+  /**
+   * Removes a file that was made in vain. Where its directory is away at the moment, it is removed
+   * when the file that takes its place is made.
+   */
+  async #discard(handle: FileHandle, path: string): Promise<void> {
+    try {
+      await unlink(path);
+    } catch {
+      const { dev, ino } = fstatSync(handle.fd);
+      this.#strays.push({ path, dev, ino });
+    }
+  }
+
+  async #removeStrays(): Promise<void> {
+    for (const { path, dev, ino } of this.#strays.splice(0)) {
+      const found = await stat(path).catch(() => undefined);
+      if (found?.dev === dev && found.ino === ino) await unlink(path).catch(() => {});
+    }
   }
 
   async #removeMeta(stem: string): Promise<void> {

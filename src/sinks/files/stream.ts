@@ -107,9 +107,14 @@ export class FileStream implements SinkStream, StreamVisitor {
   }
 
   append(bytes: Uint8Array, from: number, to: number): void {
+    if (this.#framesInRest === 0) {
+      this.#copy(bytes, from, to, false);
+      return;
+    }
+    // Whatever is walked, the bytes kept are walked first: they are few. In one block, so that the
+    // frames that end in them are counted with the bytes.
+    if (to - from > this.#room) this.#flush();
     this.#copy(bytes, from, to, false);
-    if (this.#framesInRest === 0) return;
-    // Whatever is walked, the bytes kept are walked first.
     this.#credit(this.#framesInRest);
     this.#framesInRest = 0;
   }
@@ -196,6 +201,13 @@ export class FileStream implements SinkStream, StreamVisitor {
     this.#writer.push({ kind: 'finish', file: piece.file });
     this.#context.aging.delete(this);
     this.#piece = undefined;
+  }
+
+  /** Bytes that the block at hand still takes; none where there is none. */
+  get #room(): number {
+    return this.#block === undefined
+      ? Number.POSITIVE_INFINITY
+      : this.#block.bytes.length - this.#lead - this.#filled;
   }
 
   /** Counts frames that ended with what was appended last. */
