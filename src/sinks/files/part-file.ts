@@ -155,13 +155,20 @@ export class PartFile {
   /** Gives the file its final name, or removes it where it holds nothing of the session. */
   async finish(): Promise<void> {
     if (this.record === undefined) return;
-    try {
-      if (this.plainBytes <= this.preambleBytes) await this.#remove();
-      else await this.#rename();
-    } catch (error) {
-      if (!hasCode(error, 'ENOENT') && !(error instanceof Vanished)) throw error;
-      await this.#context.directories.assertNotMoved();
-      this.#lost();
+    // Gone at the first look, its directory may have been away for that moment.
+    for (let isAgain = false; ; isAgain = true) {
+      try {
+        if (this.plainBytes <= this.preambleBytes) await this.#remove();
+        else await this.#rename();
+        break;
+      } catch (error) {
+        if (!hasCode(error, 'ENOENT') && !(error instanceof Vanished)) throw error;
+        await this.#context.directories.assertNotMoved();
+        if (isAgain) {
+          this.#lost();
+          break;
+        }
+      }
     }
     await this.#forget();
   }
@@ -325,16 +332,19 @@ export class PartFile {
 
   async #use<T>(task: (file: OpenFile) => Promise<T>): Promise<T> {
     const { fds, directories } = this.#context;
-    let opened = false;
-    try {
-      return await fds.use(this, (file) => {
-        opened = true;
-        return task(file);
-      });
-    } catch (error) {
-      if (opened || !hasCode(error, 'ENOENT')) throw error;
-      await directories.assertNotMoved();
-      throw new Vanished();
+    for (let isAgain = false; ; isAgain = true) {
+      let opened = false;
+      try {
+        return await fds.use(this, (file) => {
+          opened = true;
+          return task(file);
+        });
+      } catch (error) {
+        if (opened || !hasCode(error, 'ENOENT')) throw error;
+        await directories.assertNotMoved();
+        // It may have been moved back between the two looks.
+        if (isAgain) throw new Vanished();
+      }
     }
   }
 
@@ -380,8 +390,9 @@ export class PartFile {
   }
 
   async #remove(): Promise<void> {
-    await unlink(this.path).catch((error: unknown) => {
+    await unlink(this.path).catch(async (error: unknown) => {
       if (!hasCode(error, 'ENOENT')) throw error;
+      await this.#context.directories.assertNotMoved();
     });
     const stem = join(this.#directory, stemOf(this.#finalPath));
     await this.#removeMeta(stem);
