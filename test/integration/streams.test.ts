@@ -276,7 +276,11 @@ describe('a TCP RST at the end of a good stream', { skip: skipWithoutShared() },
 
   test('it alarms nobody', async () => {
     assert.deepEqual(gateway!.logged('rejected'), []);
-    const levels = gateway!.log().map(({ level }) => level);
+    // What is said before it listens is of the machine, such as its limit of open files.
+    const lines = gateway!.log();
+    const listening = lines.findIndex(({ msg }) => msg === 'listening');
+    const levels = lines.slice(listening).map(({ level }) => level);
+    assert.ok(levels.length > 1);
     assert.ok(
       levels.every((level) => level === 'info'),
       String(levels),
