@@ -20,7 +20,6 @@ export class Bookkeeper {
   readonly #log: Logger;
   readonly #folded: (worker: number, ids: string[]) => void;
   #totals: { worker: number; totals: SessionTotals }[] = [];
-  #refusals = new Map<string, number>();
   #activity: ActivityEvent[] = [];
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
@@ -42,9 +41,9 @@ export class Bookkeeper {
     this.#soon();
   }
 
+  /** A connection that was refused before it had a session: the ledger gathers those itself. */
   refused(reason: string): void {
-    this.#refusals.set(reason, (this.#refusals.get(reason) ?? 0) + 1);
-    this.#soon();
+    this.#ledger.refuse(reason);
   }
 
   /** A fact for a sensor's record. */
@@ -68,29 +67,20 @@ export class Bookkeeper {
       this.#timer = undefined;
       this.#writing = this.#write().finally(() => {
         this.#writing = undefined;
-        if (this.#totals.length + this.#refusals.size + this.#activity.length > 0) this.#soon();
+        if (this.#totals.length + this.#activity.length > 0) this.#soon();
       });
     }, BATCH_MS);
   }
 
   async #write(): Promise<void> {
     const totals = this.#totals;
-    const refusals = this.#refusals;
     const activity = this.#activity;
     this.#totals = [];
-    this.#refusals = new Map();
     this.#activity = [];
     try {
-      for (const [reason, count] of refusals) {
-        await this.#ledger.refuse(reason, count);
-        refusals.delete(reason);
-      }
       if (totals.length > 0) await this.#ledger.fold(totals.map((entry) => entry.totals));
     } catch (error) {
       this.#log.error({ error: messageOf(error) }, 'the ledger could not be written; trying again');
-      for (const [reason, count] of refusals) {
-        this.#refusals.set(reason, (this.#refusals.get(reason) ?? 0) + count);
-      }
       this.#totals.unshift(...totals);
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       return;

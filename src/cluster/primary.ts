@@ -1,4 +1,3 @@
-import { access, constants, mkdir } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { loadTls } from '../config/certificate.js';
 import { lockDataDir, prepareDataDir } from '../config/data-dir.js';
@@ -12,6 +11,7 @@ import { createLogger } from '../log/logger.js';
 import { RateLimitedLog } from '../log/rate.js';
 import { openRegistry } from '../registry/lmdb.js';
 import type { Registry } from '../registry/store.js';
+import { checkFilesDirectory } from '../sinks/files/files-sink.js';
 import { endName, Reject } from '../wire/reject.js';
 import { Acceptor, sourceName } from './acceptor.js';
 import { Bookkeeper } from './bookkeeper.js';
@@ -253,8 +253,8 @@ export class Primary {
 
 /** Reads and checks all that the workers need; throws what a user has to mend. */
 async function prepareStart(config: Config, log: Logger): Promise<Omit<WorkerStart, 'index'>> {
-  for (const sink of Object.values(config.sinks)) {
-    if (sink.kind === 'files') await checkWritable(sink.dir);
+  for (const [name, sink] of Object.entries(config.sinks)) {
+    if (sink.kind === 'files') await checkFilesDirectory(name, sink.dir);
   }
   const sources: SourceStart[] = [];
   for (const source of config.listen) {
@@ -281,16 +281,6 @@ async function prepareStart(config: Config, log: Logger): Promise<Omit<WorkerSta
     ...(secret === undefined ? {} : { sharedSecret: secret.toString('base64') }),
     sources,
   };
-}
-
-async function checkWritable(dir: string): Promise<void> {
-  try {
-    await mkdir(dir, { recursive: true });
-    await access(dir, constants.W_OK | constants.X_OK);
-  } catch (error) {
-    const mend = 'give the gateway a directory that it may write to';
-    throw new GatewayError('D4GW_E_SINK', `can't write to ${dir}: ${messageOf(error)}; ${mend}`);
-  }
 }
 
 function readSecret(file: string): Buffer {

@@ -241,8 +241,6 @@ const route = section({
   ).describe('Names of sinks.'),
 });
 
-export type RouteConfig = z.output<typeof route>;
-
 const log = section({
   level: oneOf(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])
     .default('info')
@@ -273,8 +271,6 @@ export const configSchema = section({
 /** A valid configuration: every default filled in, every path absolute. */
 export type Config = z.output<typeof configSchema>;
 export type Limits = Config['limits'];
-export type AdmissionConfig = Config['admission'];
-export type LogConfig = Config['log'];
 
 /** The JSON Schema of a configuration file; `config.schema.json` beside this holds it. */
 export function configJsonSchema(): object {

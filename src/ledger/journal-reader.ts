@@ -1,4 +1,5 @@
 import { closeSync, openSync, readSync } from 'node:fs';
+import { pauseThread } from '../ring/wait.js';
 import { formatUuid } from '../wire/uuid.js';
 import { crc32 } from './crc32.js';
 import type { Intent } from './file-row.js';
@@ -188,7 +189,7 @@ function takeRow(
   for (let reads = 1; ; reads += 1) {
     if (row.readUInt32LE(ROW_KIND) === ROW_FREE || take(row, index)) return true;
     if (reads === READS_MAX) return false;
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, READ_AGAIN_MS);
+    pauseThread(READ_AGAIN_MS);
     row.fill(0, readSync(fd, row, 0, row.length, at));
   }
 }

@@ -156,3 +156,8 @@ export function inlineWakes(): { producer: Wake; consumer: Wake } {
   consumer.other = producer;
   return { producer, consumer };
 }
+
+/** Blocks the calling thread: for a moment, in a reader that has nothing else to do. */
+export function pauseThread(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}

@@ -169,8 +169,12 @@ export async function checkFilesDirectory(name: string, dir: string): Promise<vo
     await unlink(probe);
   } catch (cause) {
     const reason = messageOf(cause);
-    throw new GatewayError('D4GW_E_SINK', `sink ${name}: ${dir} is not writable (${reason})`, {
-      cause,
-    });
+    throw new GatewayError(
+      'D4GW_E_SINK',
+      `sink ${name}: can't write to ${dir}: ${reason}; give it a directory that it may write to`,
+      {
+        cause,
+      },
+    );
   }
 }

@@ -67,6 +67,8 @@ export class Outage {
       try {
         return await this.#operations.run(operation);
       } catch (error) {
+        // What is still under way when the sink is given up may find its files closed.
+        if (this.#givenUp) throw new GivenUp();
         if (!isRefusal(error)) throw error;
         if (this.#over === undefined) return await this.#retry(operation, error);
       }
