@@ -2,9 +2,9 @@ import { availableParallelism } from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
 import type { BenchOptions } from '../../bench/main.js';
 import { readKeyFile } from '../client/key-file.js';
-import { parseTarget } from '../client/target.js';
 import { parseBytes } from '../config/units.js';
 import { GatewayError } from '../errors.js';
+import { parseTarget } from '../net/target.js';
 import { formatUuid, isSensorUuid, parseUuid } from '../wire/uuid.js';
 
 interface Options {

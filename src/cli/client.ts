@@ -2,12 +2,12 @@ import { createReadStream, openSync, readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { createSecureContext } from 'node:tls';
 import { Command, InvalidArgumentError } from 'commander';
-import { systemClock } from '../client/clock.js';
-import { connect, type SecureOptions, StreamConnection } from '../client/connection.js';
 import { readClientDirectory } from '../client/directory.js';
 import { Sender } from '../client/sender.js';
-import { parseTarget, type Target } from '../client/target.js';
 import { GatewayError, messageOf } from '../errors.js';
+import { systemClock } from '../net/clock.js';
+import { connect, type SecureOptions, StreamConnection } from '../net/connection.js';
+import { parseTarget, type Target } from '../net/target.js';
 
 const PROGRESS_MS = 1_000;
 

@@ -1,9 +1,9 @@
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { parseTarget } from '../client/target.js';
 import { loadConfig } from '../config/load.js';
 import { META_HEADER_BYTES_MAX } from '../constants.js';
 import { GatewayError, messageOf } from '../errors.js';
+import { parseTarget } from '../net/target.js';
 import { checkKey, generateKey, KEY_BYTES_MAX } from '../registry/limits.js';
 import { parseMetaHeader } from '../wire/meta-header.js';
 import { rejectName } from '../wire/reject.js';

@@ -1,12 +1,12 @@
 import type { KeyObject } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { GatewayError } from '../errors.js';
+import type { Clock } from '../net/clock.js';
+import type { Connection, ConnectionEvents } from '../net/connection.js';
+import { CertificateError } from '../net/connection-error.js';
+import { trackerOf } from '../streams/boundary.js';
 import { FrameEncoder } from '../wire/header.js';
 import { TYPE_EXTENDED, TYPE_META } from '../wire/types.js';
-import { trackerOf } from './boundary.js';
-import type { Clock } from './clock.js';
-import type { Connection, ConnectionEvents } from './connection.js';
-import { CertificateError } from './connection-error.js';
 import { InputPayloads } from './stream.js';
 import { ResendWindow } from './window.js';
 

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import type { Clock } from './clock.js';
+import type { Clock } from '../net/clock.js';
 
 /** A partial payload waits this long for more, so that a live capture does not lag. */
 export const FLUSH_MS = 200;

@@ -1,4 +1,4 @@
-import type { BoundaryTracker, Resume } from './boundary.js';
+import type { BoundaryTracker, Resume } from '../streams/boundary.js';
 
 /** Bytes held of a record whose start was sent and whose end was not. */
 const HELD_BYTES_MAX = 16 * 1024 * 1024;
@@ -37,7 +37,7 @@ export class ResendWindow {
   #flushedBytes = 0;
   /** Payload and overhead of the entries already flushed. */
   #heldBytes = 0;
-  #resume: Resume = { offset: 0, prelude: [], preludeCount: 0 };
+  #resume: Resume = { offset: 0, prelude: [], preludeCount: 0, form: 'start' };
 
   constructor(tracker: BoundaryTracker, bytesMax = HELD_BYTES_MAX) {
     this.#tracker = tracker;
@@ -103,7 +103,7 @@ export class ResendWindow {
       const end = entry.start + entry.payload.length;
       if (end > this.#resume.offset) {
         if (this.#heldBytes <= this.#bytesMax) break;
-        this.#resume = { offset: end, prelude: [], preludeCount: 0 };
+        this.#resume = { offset: end, prelude: [], preludeCount: 0, form: 'raw' };
       }
       this.#heldBytes -= costOf(entry);
       this.#first++;

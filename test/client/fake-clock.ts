@@ -1,4 +1,4 @@
-import type { Clock } from '../../src/client/clock.js';
+import type { Clock } from '../../src/net/clock.js';
 
 /** Time that passes when the test says so. */
 export class FakeClock implements Clock {

@@ -1,4 +1,4 @@
-import type { Connection, ConnectionEvents } from '../../src/client/connection.js';
+import type { Connection, ConnectionEvents } from '../../src/net/connection.js';
 import { type Frame, FrameReader } from '../../src/wire/frame-reader.js';
 
 /** A connection that opens, takes, fills up and breaks when the test says so. */

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { createSecretKey } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import { describe, it } from 'node:test';
-import { CertificateError } from '../../src/client/connection-error.js';
 import { Sender, type SenderOptions } from '../../src/client/sender.js';
+import { CertificateError } from '../../src/net/connection-error.js';
 import { FakeClock, settled } from './fake-clock.js';
 import { FakeConnection } from './fake-connection.js';
 

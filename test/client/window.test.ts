@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { trackerOf } from '../../src/client/boundary.js';
 import { ResendWindow } from '../../src/client/window.js';
+import { trackerOf } from '../../src/streams/boundary.js';
 
 /** What the window is asked to do, in any order. */
 const step = fc.oneof(

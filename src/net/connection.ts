@@ -3,7 +3,7 @@ import type { Writable } from 'node:stream';
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import { KEEPALIVE_DELAY_MS } from '../constants.js';
 import type { Clock } from './clock.js';
-import { explainConnectionError } from './connection-error.js';
+import { CLIENT_MENDS, explainConnectionError, type Mends } from './connection-error.js';
 import type { Target } from './target.js';
 
 /** Name lookup, TCP and the TLS handshake together. */
@@ -18,10 +18,17 @@ export interface ConnectionEvents {
   drain(): void;
   /**
    * The end, once, whether it ever was open or not.
-   * @param how.error why, where it was not asked for
-   * @param how.finished all was handed to the kernel, the end of the stream included
    */
-  closed(how: { error?: Error; finished: boolean }): void;
+  closed(how: Closed): void;
+}
+
+export interface Closed {
+  /** Why, where it was not asked for. */
+  error?: Error;
+  /** All was handed to the kernel, the end of the stream included. */
+  finished: boolean;
+  /** The peer then ended its side in order: it has taken all that came before. */
+  answered?: boolean;
 }
 
 /** One way to a server, used until it breaks. Its socket is destroyed when `closed` is called. */
@@ -46,11 +53,12 @@ export function connect(
   secure: SecureOptions,
   clock: Clock,
   events: ConnectionEvents,
+  mends: Mends = CLIENT_MENDS,
 ): Connection {
   const { host, port } = target;
   if (target.kind === 'tcp') {
     const socket = connectTcp({ host, port });
-    return new SocketConnection(socket, 'connect', host, clock, events);
+    return new SocketConnection(socket, 'connect', { name: host, mends }, clock, events);
   }
   // RFC 6066, section 3: no address as a server name.
   const servername = secure.servername ?? (isIP(host) ? '' : host);
@@ -62,16 +70,17 @@ export function connect(
     servername,
   });
   const name = secure.servername ?? host;
-  return new SocketConnection(socket, 'secureConnect', name, clock, events);
+  return new SocketConnection(socket, 'secureConnect', { name, mends }, clock, events);
 }
 
-/** A socket that is connecting; `name` is what its server's certificate is checked against. */
+/** A socket that is connecting; `peer.name` is what its server's certificate is checked against. */
 class SocketConnection implements Connection {
   readonly #socket: Socket | TLSSocket;
   #isOpen = false;
   #isFull = false;
   #isEnding = false;
   #isFinished = false;
+  #isAnswered = false;
   #isClosed = false;
   #error: Error | undefined;
   #cancelDeadline: () => void;
@@ -79,7 +88,7 @@ class SocketConnection implements Connection {
   constructor(
     socket: Socket | TLSSocket,
     ready: 'connect' | 'secureConnect',
-    name: string,
+    peer: { name: string; mends: Mends },
     clock: Clock,
     events: ConnectionEvents,
   ) {
@@ -104,6 +113,7 @@ class SocketConnection implements Connection {
       events.drain();
     });
     socket.once('end', () => {
+      this.#isAnswered = this.#isFinished;
       if (this.#isEnding) return;
       this.#error ??= new Error('the server closed it');
       socket.destroy();
@@ -115,15 +125,15 @@ class SocketConnection implements Connection {
       this.#cancelDeadline = clock.after(CLOSE_MS_MAX, () => socket.destroy());
     });
     socket.on('error', (error) => {
-      this.#error ??= explainConnectionError(error, socket, name);
+      this.#error ??= explainConnectionError(error, socket, peer.name, peer.mends);
       // An alert after the handshake leaves a TLSSocket as it is.
       socket.destroy();
     });
     socket.once('close', () => {
       this.#isClosed = true;
       this.#cancelDeadline();
-      const finished = this.#isFinished;
-      events.closed(this.#error ? { error: this.#error, finished } : { finished });
+      const error = this.#error ? { error: this.#error } : {};
+      events.closed({ ...error, finished: this.#isFinished, answered: this.#isAnswered });
     });
   }
 
@@ -196,7 +206,7 @@ export class StreamConnection implements Connection {
     this.#close({ error: cause, finished: false });
   };
 
-  #close(how: { error?: Error; finished: boolean }): void {
+  #close(how: Closed): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#stream.off('drain', this.#drained);

@@ -12,7 +12,12 @@ export interface Resume {
   prelude: readonly Buffer[];
   /** How many blocks of `prelude` stand before `offset`; the list may have grown since. */
   preludeCount: number;
+  /** How the stream is followed at `offset`. */
+  form: StreamForm;
 }
+
+/** `start`: nothing is known yet, or nothing but the stream's start will do. */
+export type StreamForm = 'start' | 'records' | 'lines' | 'raw';
 
 /** Follows a stream's records as its bytes pass. */
 export interface BoundaryTracker {
@@ -21,7 +26,7 @@ export interface BoundaryTracker {
 }
 
 const NO_PRELUDE: readonly Buffer[] = [];
-const START: Resume = { offset: 0, prelude: NO_PRELUDE, preludeCount: 0 };
+const START: Resume = { offset: 0, prelude: NO_PRELUDE, preludeCount: 0, form: 'start' };
 const LINE_FEED = 0x0a;
 const MAGIC_BYTES = 4;
 
@@ -42,14 +47,35 @@ export function trackerOf(type: number): BoundaryTracker {
   }
 }
 
+/**
+ * The tracker of a stream that goes on where another stopped, at a place that `Resume` told.
+ * Offsets count from there on, behind the prelude.
+ * @returns the tracker, and the offset at which it stands
+ */
+export function trackerFrom(
+  type: number,
+  form: StreamForm,
+  prelude: readonly Buffer[],
+): { tracker: BoundaryTracker; offset: number } {
+  if (form === 'lines') return { tracker: new LineTracker(), offset: 0 };
+  if (form === 'raw') return { tracker: new RawTracker(), offset: 0 };
+  const tracker = trackerOf(type);
+  let offset = 0;
+  for (const block of prelude) {
+    tracker.feed(block);
+    offset += block.length;
+  }
+  return { tracker, offset };
+}
+
 /** Lines go on at a line's start. */
 class LineTracker implements BoundaryTracker {
   #fed = 0;
-  #resume = START;
+  #resume: Resume = { ...START, form: 'lines' };
 
   feed(bytes: Buffer): Resume {
     const last = bytes.lastIndexOf(LINE_FEED);
-    if (last >= 0) this.#resume = { ...START, offset: this.#fed + last + 1 };
+    if (last >= 0) this.#resume = { ...this.#resume, offset: this.#fed + last + 1 };
     this.#fed += bytes.length;
     return this.#resume;
   }
@@ -65,7 +91,7 @@ class RawTracker implements BoundaryTracker {
 
   feed(bytes: Buffer): Resume {
     this.#fed += bytes.length;
-    return { ...START, offset: this.#fed };
+    return { ...START, offset: this.#fed, form: 'raw' };
   }
 }
 
@@ -167,7 +193,7 @@ class RecordTracker implements BoundaryTracker {
       if (!this.#format.keep(this.#held)) return false;
     }
     const prelude = this.#format.prelude;
-    this.#resume = { offset: this.#fed, prelude, preludeCount: prelude.length };
+    this.#resume = { offset: this.#fed, prelude, preludeCount: prelude.length, form: 'records' };
     this.#begin();
     return true;
   }

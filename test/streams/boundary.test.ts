@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { trackerOf } from '../../src/client/boundary.js';
+import { trackerOf } from '../../src/streams/boundary.js';
 import { captures, skipWithoutShared } from '../support/shared.js';
 import { tempDir } from '../support/tmp.js';
 import { requireTool } from '../support/tools.js';

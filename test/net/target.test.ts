@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseTarget } from '../../src/client/target.js';
+import { parseTarget } from '../../src/net/target.js';
 
 describe('parseTarget', () => {
   it('reads addresses in all their forms', () => {

@@ -192,6 +192,11 @@ export class IpfixFormat implements RecordFormat {
       offset += length;
     }
     if (sets.length === 0) return true;
+    // Exporters repeat their templates: what is known already is not kept twice.
+    const known = this.#prelude.blocks.some((block) =>
+      Buffer.concat(sets).equals(block.subarray(this.headBytes)),
+    );
+    if (known) return true;
     const templates = Buffer.concat([message.subarray(0, this.headBytes), ...sets]);
     templates.writeUInt16BE(templates.length, 2);
     return this.#prelude.add(templates);
