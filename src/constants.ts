@@ -35,9 +35,14 @@ export const EARLY_BLOCKS_DIVISOR = 2;
 export const EARLY_SEGMENT_FIRST_BYTES = 2_048;
 export const EARLY_SEGMENT_BYTES = 32_768;
 
-/** Meta header bytes held by all sessions of a worker while they wait for their first data. */
+/**
+ * Bytes of meta headers' frames held by all sessions of a worker while they wait for their first
+ * data.
+ */
 export const META_BYTES_TOTAL_MAX = 64 * 1024 * 1024;
 export const META_HEADER_BYTES_MAX = 100_000;
+/** The frames of one meta header with their headers: the longest text, cut into 4096 frames. */
+export const META_HEADER_WIRE_BYTES_MAX = META_HEADER_BYTES_MAX + 4_096 * 62;
 
 /** A worker that died is started again after this long, doubled each time it dies early. */
 export const RESTART_DELAY_MIN_MS = 500;

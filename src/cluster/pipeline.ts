@@ -3,6 +3,7 @@ import {
   BATCH_DESCRIPTORS_MAX,
   META_BYTES_TOTAL_MAX,
   META_HEADER_BYTES_MAX,
+  META_HEADER_WIRE_BYTES_MAX,
 } from '../constants.js';
 import type { LedgerJournal } from '../ledger/journal.js';
 import { UNVERIFIED_SENSOR } from '../ledger/totals.js';
@@ -209,7 +210,7 @@ export class Pipeline {
     if (!session.verified) this.#firstVerified(session);
     const payload = address + HEADER_BYTES;
     if (type === TYPE_META) {
-      this.#collect(session, this.#memory.subarray(payload, payload + size));
+      this.#collect(session, this.#memory.subarray(address, payload + size));
       return;
     }
     if (!session.fanout && !this.#route(session)) return;
@@ -231,16 +232,20 @@ export class Pipeline {
     this.#up({ t: 'verified', id, slot, generation, sensor, type });
   }
 
-  #collect(session: LiveSession, payload: Buffer): void {
+  /** @param frame of type 2, header and payload */
+  #collect(session: LiveSession, frame: Buffer): void {
     const collector = session.collector!;
-    if (collector.bytes + payload.length > META_HEADER_BYTES_MAX) {
+    if (collector.bytes + frame.length - HEADER_BYTES > META_HEADER_BYTES_MAX) {
       const detail = `over ${META_HEADER_BYTES_MAX} bytes`;
       this.#rejectMeta(session, Reject.META_TOO_LONG, detail);
-    } else if (this.#metaBytes + payload.length > META_BYTES_TOTAL_MAX) {
+    } else if (collector.wireBytes + frame.length > META_HEADER_WIRE_BYTES_MAX) {
+      const detail = `${collector.frames + 1} frames, over ${META_HEADER_WIRE_BYTES_MAX} bytes`;
+      this.#rejectMeta(session, Reject.META_TOO_LONG, detail);
+    } else if (this.#metaBytes + frame.length > META_BYTES_TOTAL_MAX) {
       this.#rejectMeta(session, Reject.ASSEMBLY_BUDGET, 'too many meta headers are waiting');
     } else {
-      collector.add(payload);
-      this.#metaBytes += payload.length;
+      collector.add(frame);
+      this.#metaBytes += frame.length;
     }
   }
 
@@ -278,7 +283,7 @@ export class Pipeline {
   }
 
   #dropCollector(session: LiveSession): void {
-    this.#metaBytes -= session.collector?.bytes ?? 0;
+    this.#metaBytes -= session.collector?.wireBytes ?? 0;
     session.collector = undefined;
   }
 

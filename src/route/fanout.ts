@@ -1,4 +1,5 @@
 import type { FrameRef, MetaHeader, Sink, SinkSession, SinkStream } from '../sinks/sink.js';
+import { HEADER_BYTES, OFFSET_SIZE } from '../wire/layout.js';
 
 /** One session's streams, one for each sink of its route. */
 export class Fanout {
@@ -30,36 +31,57 @@ export class Fanout {
 }
 
 /** Room for a meta header as most are; it doubles as it has to. */
-const META_ROOM_BYTES = 256;
+const META_ROOM_BYTES = 512;
 
 /**
- * A meta header on its way: its bytes, cut anywhere over type 2 frames (WIRE.md, "A session"),
- * however small or empty those are.
+ * A meta header on its way: its frames exactly as they were sent, cut anywhere (WIRE.md, "A
+ * session"), however small or empty those are. Its owner bounds `wireBytes`.
  */
 export class MetaCollector {
   #room = Buffer.alloc(0);
   frames = 0;
+  /** Payload bytes. */
   bytes = 0;
+  /** With the frames' headers. */
+  wireBytes = 0;
 
-  /** Keeps a copy of the payload. */
-  add(payload: Buffer): void {
-    this.frames += 1;
-    const end = this.bytes + payload.length;
+  /**
+   * Keeps a copy of the frame.
+   * @param frame its 62-byte header and its payload
+   */
+  add(frame: Buffer): void {
+    const end = this.wireBytes + frame.length;
     if (end > this.#room.length) {
       const room = Buffer.alloc(Math.max(META_ROOM_BYTES, 2 ** Math.ceil(Math.log2(end))));
-      this.#room.copy(room);
+      this.#room.copy(room, 0, 0, this.wireBytes);
       this.#room = room;
     }
-    payload.copy(this.#room, this.bytes);
-    this.bytes = end;
+    frame.copy(this.#room, this.wireBytes);
+    this.frames += 1;
+    this.bytes += frame.length - HEADER_BYTES;
+    this.wireBytes = end;
   }
 
   /** The whole header, with the `type` that it was found to have. */
   header(type: string): MetaHeader {
-    return { type, bytes: this.text(), frames: this.frames };
+    const wire = Buffer.from(this.#room.subarray(0, this.wireBytes));
+    return { type, bytes: this.text(), frames: this.frames, wire };
   }
 
+  /** A copy of the payloads, put together. */
   text(): Buffer {
-    return this.#room.subarray(0, this.bytes);
+    return payloadOf(this.#room.subarray(0, this.wireBytes), this.bytes);
   }
+}
+
+/** What the payloads of whole frames hold together: `bytes` bytes. */
+function payloadOf(wire: Buffer, bytes: number): Buffer {
+  const text = Buffer.alloc(bytes);
+  let filled = 0;
+  for (let at = 0; at < wire.length; ) {
+    const from = at + HEADER_BYTES;
+    at = from + wire.readUInt32LE(at + OFFSET_SIZE);
+    filled += wire.copy(text, filled, from, at);
+  }
+  return text;
 }

@@ -54,7 +54,7 @@ export interface SinkSession {
   readonly sensor: string;
   /** The type of the stream's frames; 254 for one that began with a meta header. */
   readonly type: number;
-  /** The meta header of a type 254 stream: its `type`, and its bytes exactly as they were sent. */
+  /** The meta header of a type 254 stream: its `type`, its bytes and its frames as they were sent. */
   readonly meta?: MetaHeader;
   readonly openedAt: Date;
 }
@@ -64,6 +64,8 @@ export interface MetaHeader {
   readonly bytes: Buffer;
   /** How many type 2 frames brought it: delivered by each sink together with its first record. */
   readonly frames: number;
+  /** Those frames, headers included, byte for byte; at most `META_HEADER_WIRE_BYTES_MAX` bytes. */
+  readonly wire: Buffer;
 }
 
 /** What the data path offers a sink. */

@@ -228,6 +228,12 @@ const INPUTS: BadInput[] = [
     session: true,
   },
   {
+    name: 'a meta header of ever more empty frames',
+    reason: 'meta-too-long',
+    bytes: metaThenData('{"type":"ja3-jl"}', ...Array<string>(6_000).fill('')),
+    session: true,
+  },
+  {
     name: 'a meta header of a type that is not accepted',
     reason: 'meta-type-not-accepted',
     bytes: metaThenData('{"type":"unheard-of"}'),

@@ -33,7 +33,12 @@ const DEATHS = ['nothing', 'journaled', 'intent', 'part', 'uncounted', 'renamed'
 const PREAMBLE = Buffer.from('PREAMBLE');
 const RECORD_BYTES = 4;
 const COPIES = 3;
-const META = { type: 'ja3-jl', bytes: Buffer.from('{"type":"ja3-jl"}'), frames: 2 };
+const META = {
+  type: 'ja3-jl',
+  bytes: Buffer.from('{"type":"ja3-jl"}'),
+  frames: 2,
+  wire: Buffer.alloc(0),
+};
 
 export type Random = (below: number) => number;
 

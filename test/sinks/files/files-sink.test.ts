@@ -8,6 +8,7 @@ import {
   contentOf,
   filesBelow,
   ManualClock,
+  metaOf,
   newSeed,
   Rig,
   random,
@@ -57,7 +58,7 @@ test('each type has its path and extension, and the bytes that were sent', async
 test('type 254 lies below its meta type, with the meta header beside each piece', async () => {
   const dir = tempDir();
   const rig = new Rig(dir.path, { rotateBytes: 10 }, { clock: new ManualClock() });
-  const meta = { type: 'ja3-jl', bytes: Buffer.from('{"type": "ja3-jl"}\n '), frames: 3 };
+  const meta = metaOf(Buffer.from('{"type": "ja3-jl"}\n '), 3);
   const payload = Buffer.from('first line\nsecond line\nthird');
   const session = await rig.send(254, payload, () => payload.length, meta);
   const names = filesBelow(dir.path)
@@ -86,7 +87,7 @@ test('a session without payload makes no file; its meta header alone is kept', a
   assert.deepEqual(rig.delivered.get(empty.id), { frames: 1, bytes: 0 });
   assert.deepEqual(filesBelow(dir.path), []);
 
-  const meta = { type: 'ja3-jl', bytes: Buffer.from('{"type":"ja3-jl"}'), frames: 2 };
+  const meta = metaOf(Buffer.from('{"type":"ja3-jl"}'), 2);
   const headed = await rig.send(254, Buffer.alloc(0), () => 1, meta);
   assert.deepEqual(
     filesBelow(dir.path).map((path) => basename(path)),

@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { interfaceBlock, packetBlock, pcapHeader, pcapRecord, section } from './cutters/build.js';
-import { contentOf, filesBelow, Rig, SENSOR, tempDir } from './rig.js';
+import { contentOf, filesBelow, metaOf, Rig, SENSOR, tempDir } from './rig.js';
 
 const MIB = 1024 * 1024;
 
@@ -201,7 +201,7 @@ test('a file in the place of a directory is waited for, and the sensors after it
   const blocker = join(root, SENSOR.replaceAll('-', ''));
   writeFileSync(blocker, '');
   const rig = new Rig(root, { flushMs: 60_000 });
-  const meta = { type: 'ja3-jl', bytes: Buffer.from('{"type":"ja3-jl"}'), frames: 1 };
+  const meta = metaOf(Buffer.from('{"type":"ja3-jl"}'), 1);
   const end = rig.sink.open(rig.session(254, meta)).end();
   while (!rig.logs.some(({ msg }) => /takes no more/.test(msg))) {
     await new Promise((resolve) => setTimeout(resolve, 5));

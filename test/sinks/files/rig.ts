@@ -44,6 +44,11 @@ export function tempDir(inMemory = false): { path: string; remove: () => void } 
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
 }
 
+/** A meta header whose frames the files sink has no use for. */
+export function metaOf(bytes: Buffer, frames: number): MetaHeader {
+  return { type: 'ja3-jl', bytes, frames, wire: Buffer.alloc(0) };
+}
+
 /** The shared sample files, or undefined where they are not at hand. */
 export function sharedDir(): string | undefined {
   const beside = fileURLToPath(new URL('../../../../../shared', import.meta.url));
