@@ -22,6 +22,8 @@ export interface WorkerStart {
   workers: number;
   threads: 'pipelined' | 'inline';
   sharedSecret?: string;
+  /** The gateway's own id. */
+  gateway: string;
   sources: SourceStart[];
 }
 

@@ -330,7 +330,8 @@ export class Pipeline {
   }
 
   async #close(session: LiveSession, code: number, detail: string): Promise<void> {
-    await session.fanout?.end();
+    const end = endName(code);
+    await session.fanout?.end({ code: end, detail });
     this.#dropCollector(session);
     this.#countReceived(session);
     this.#report([session]);
@@ -340,7 +341,6 @@ export class Pipeline {
       this.#checkIdle();
       return;
     }
-    const end = endName(code);
     const totals = session.row.totals(end);
     // Strangers that claim ever new UUIDs shall not fill the ledger with them.
     const isStranger = !session.verified && !this.#options.admission.knows(session.sensor);

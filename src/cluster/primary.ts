@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { loadTls } from '../config/certificate.js';
 import { lockDataDir, prepareDataDir } from '../config/data-dir.js';
+import { gatewayId } from '../config/gateway-id.js';
 import { openFilesWarning } from '../config/open-files.js';
 import type { Config } from '../config/schema.js';
 import { readSharedSecret } from '../config/secret.js';
@@ -277,6 +278,7 @@ async function prepareStart(config: Config, log: Logger): Promise<Omit<WorkerSta
   const secret = mode === 'shared-secret' ? readSecret(sharedSecretFile!) : undefined;
   return {
     config,
+    gateway: gatewayId(config.dataDir),
     ...planProcesses(config),
     ...(secret === undefined ? {} : { sharedSecret: secret.toString('base64') }),
     sources,

@@ -30,6 +30,9 @@ export interface SinkSideOptions {
   map: MemoryMap;
   module: WebAssembly.Module;
   sharedSecret?: string | undefined;
+  workers: number;
+  /** The gateway's own id. */
+  gateway: string;
 }
 
 /**
@@ -152,6 +155,12 @@ export class SinkSide {
       memory: new Uint8Array(memory.buffer),
       copy: memoryCopy(memory),
       log: this.#log.child({ sink: name }),
+      place: {
+        dataDir: options.config.dataDir,
+        gateway: options.gateway,
+        worker: options.index,
+        workers: options.workers,
+      },
       poolBase: map.poolBase + sink * share,
       poolBytes: share,
       journal: this.#journal,

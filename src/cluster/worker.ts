@@ -68,6 +68,8 @@ class GatewayWorker {
       map,
       module,
       sharedSecret: start.sharedSecret,
+      workers,
+      gateway: start.gateway,
     };
     const secret = start.sharedSecret;
     const wake = threads === 'inline' ? this.#inline(options) : this.#pipelined(options);

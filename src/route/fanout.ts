@@ -1,4 +1,11 @@
-import type { FrameRef, MetaHeader, Sink, SinkSession, SinkStream } from '../sinks/sink.js';
+import type {
+  FrameRef,
+  MetaHeader,
+  SessionEnd,
+  Sink,
+  SinkSession,
+  SinkStream,
+} from '../sinks/sink.js';
 import { HEADER_BYTES, OFFSET_SIZE } from '../wire/layout.js';
 
 /** One session's streams, one for each sink of its route. */
@@ -25,8 +32,8 @@ export class Fanout {
   }
 
   /** Resolves when every sink has delivered what it took. */
-  async end(): Promise<void> {
-    await Promise.all(this.#streams.map((stream) => stream.end()));
+  async end(how?: SessionEnd): Promise<void> {
+    await Promise.all(this.#streams.map((stream) => stream.end(how)));
   }
 }
 

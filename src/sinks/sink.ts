@@ -28,8 +28,15 @@ export interface SinkStream {
   /**
    * No frame follows. Resolves when all that was taken has been delivered (counted through
    * `host.delivered`); rejects only for a programmer's error.
+   * @param how why the session ended; as a peer's close where left out
    */
-  end(): Promise<void>;
+  end(how?: SessionEnd): Promise<void>;
+}
+
+export interface SessionEnd {
+  /** By name: see `wire/reject.ts`. */
+  readonly code: string;
+  readonly detail: string;
 }
 
 /** One verified frame in the worker's memory; valid during the call alone. Addresses in bytes. */
@@ -75,6 +82,7 @@ export interface SinkHost {
   /** Copies `bytes` bytes within `memory`, faster than its own methods do: see `wasm/copy.ts`. */
   copy(target: number, source: number, bytes: number): void;
   readonly log: Logger;
+  readonly place: SinkPlace;
   /** Where blocks may be placed: `poolBytes` at `poolBase`, this sink's share. */
   readonly poolBase: number;
   readonly poolBytes: number;
@@ -86,6 +94,16 @@ export interface SinkHost {
   note(session: SinkSession, text: string): void;
   /** Journals the files that a sink has open, so that a crash can be reconciled. */
   readonly journal: FileJournal;
+}
+
+/** Where the gateway is, and which of its workers this is. */
+export interface SinkPlace {
+  readonly dataDir: string;
+  /** The gateway's own id, a UUID. */
+  readonly gateway: string;
+  /** 0 to workers - 1. */
+  readonly worker: number;
+  readonly workers: number;
 }
 
 /** Implemented by `ledger/journal.ts`. */

@@ -73,6 +73,7 @@ const host: SinkHost = {
   memory,
   copy: (target, source, bytes) => memory.copyWithin(target, source, source + bytes),
   log: pino({ level: 'silent' }),
+  place: { dataDir: '/nowhere', gateway: 'g', worker: 0, workers: 1 },
   poolBase: POOL_AT,
   poolBytes: POOL_BYTES,
   delivered: (session, frames, bytes) => rows.get(session.id)!.delivered(0, frames, bytes),

@@ -11,6 +11,7 @@ function countingHost(): { host: SinkHost; counts: { frames: number; bytes: numb
     memory: new Uint8Array(65_536),
     copy: () => assert.fail('no payload is stored here'),
     log: pino({ level: 'silent' }),
+    place: { dataDir: '/nowhere', gateway: 'g', worker: 0, workers: 1 },
     poolBase: 4096,
     poolBytes: 32_768,
     delivered: (_session, frames, bytes) => counts.push({ frames, bytes }),

@@ -190,6 +190,7 @@ export class Rig {
       memory: this.#memory,
       copy: memoryCopy(memory),
       log: pino({ level: 'debug' }, stream),
+      place: { dataDir: dir, gateway: 'g', worker: 0, workers: 1 },
       poolBase,
       poolBytes,
       delivered: (session, frames, bytes) => {
