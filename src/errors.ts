@@ -16,6 +16,8 @@ export type GatewayErrorCode =
   | 'D4GW_E_DECODE'
   | 'D4GW_E_LEDGER'
   | 'D4GW_E_SINK'
+  | 'D4GW_E_CONTROL'
+  | 'D4GW_E_AUDIT'
   | 'D4GW_E_WASM';
 
 export class GatewayError extends Error {

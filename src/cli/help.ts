@@ -20,6 +20,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./sensor.js')).sensorCommand(),
   },
   {
+    name: 'token',
+    summary: 'make, list and revoke tokens of the control plane',
+    load: async () => (await import('./token.js')).tokenCommand(),
+  },
+  {
+    name: 'audit',
+    summary: 'show and verify the audit trail',
+    load: async () => (await import('./audit.js')).auditCommand(),
+  },
+  {
     name: 'client',
     summary: 'send standard input as D4 frames: a native sensor',
     load: async () => (await import('./client.js')).clientCommand(),

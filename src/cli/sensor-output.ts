@@ -4,39 +4,17 @@ import {
   type SensorRecord,
   shownState,
 } from '../registry/store.js';
+import { isoOrNull as iso, sensorJson } from '../registry/view.js';
+import { table } from './table.js';
 
 export interface SensorEntry {
   sensor: SensorRecord;
   activity: SensorActivity | undefined;
 }
 
-/** What programs get: everything but keys, with every field always there; times in ISO 8601. */
-export function sensorJson({ sensor, activity }: SensorEntry, now = Date.now()) {
-  const { previousKey } = sensor;
-  return {
-    uuid: sensor.uuid,
-    name: sensor.name,
-    description: sensor.description,
-    contact: sensor.contact,
-    state: shownState(sensor),
-    /** What `unblock` makes of it. */
-    stateBeforeBlock: sensor.blocked ? sensor.state : null,
-    createdAt: iso(sensor.createdAt),
-    previousKeyValidUntil:
-      previousKey && previousKey.validUntil > now ? iso(previousKey.validUntil) : null,
-    firstSeen: iso(activity?.firstSeen),
-    lastSeen: iso(activity?.lastSeen),
-    lastAddress: activity?.lastAddress ?? null,
-    lastReject: activity?.lastReject
-      ? { ...activity.lastReject, at: iso(activity.lastReject.at) }
-      : null,
-    notes: (activity?.notes ?? []).map((note) => ({ ...note, at: iso(note.at) })),
-  };
-}
-
 export function listJson(entries: readonly SensorEntry[], addresses: readonly BlockedAddress[]) {
   return {
-    sensors: entries.map((entry) => sensorJson(entry)),
+    sensors: entries.map(({ sensor, activity }) => sensorJson(sensor, activity)),
     blockedAddresses: addresses.map(({ address, at }) => ({ address, since: iso(at) })),
   };
 }
@@ -50,12 +28,15 @@ export function listText(
     const rows = entries.map(({ sensor, activity }) => [
       sensor.uuid,
       sensor.name || '-',
+      sensor.groups?.join(',') || '-',
       shownState(sensor),
       iso(activity?.lastSeen) ?? 'never',
       activity?.lastAddress || '-',
       rejectText(activity) ?? '-',
     ]);
-    lines.push(...table(['UUID', 'NAME', 'STATE', 'LAST SEEN', 'FROM', 'LAST REJECT'], rows));
+    lines.push(
+      ...table(['UUID', 'NAME', 'GROUPS', 'STATE', 'LAST SEEN', 'FROM', 'LAST REJECT'], rows),
+    );
   }
   if (addresses.length > 0) {
     const rows = addresses.map(({ address, at }) => [address, iso(at) ?? '-']);
@@ -66,7 +47,7 @@ export function listText(
 
 export function sensorText(entry: SensorEntry): string {
   const { sensor, activity } = entry;
-  const shown = sensorJson(entry);
+  const shown = sensorJson(sensor, activity);
   const before = shown.stateBeforeBlock ? ` (${shown.stateBeforeBlock} before)` : '';
   const reject = activity?.lastReject;
   const rows: [string, string][] = [
@@ -74,6 +55,8 @@ export function sensorText(entry: SensorEntry): string {
     ['name', sensor.name || '-'],
     ['description', sensor.description || '-'],
     ['contact', sensor.contact || '-'],
+    ['groups', shown.groups.join(', ') || '-'],
+    ['expected', sensor.expectSeconds ? `every ${sensor.expectSeconds} s` : '-'],
     ['state', shown.state + before],
     ['created', shown.createdAt ?? '-'],
     ['first seen', shown.firstSeen ?? 'never'],
@@ -92,34 +75,7 @@ export function sensorText(entry: SensorEntry): string {
   return `${table(undefined, rows).join('\n')}\n`;
 }
 
-/** UTC, to the second. */
-export function iso(ms: number | undefined): string | null {
-  return ms === undefined ? null : new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
-}
-
 function rejectText(activity: SensorActivity | undefined): string | undefined {
   const reject = activity?.lastReject;
   return reject && `${reject.reason} at ${iso(reject.at)}`;
-}
-
-/** Aligned columns, two blanks apart. */
-function table(head: string[] | undefined, rows: readonly string[][]): string[] {
-  const all = (head ? [head, ...rows] : rows).map((row) => row.map(printable));
-  const widths = (all[0] ?? []).map((_, column) =>
-    Math.max(...all.map((row) => [...(row[column] ?? '')].length)),
-  );
-  return all.map((row) =>
-    row
-      .map((cell, column) => cell + ' '.repeat(widths[column]! - [...cell].length))
-      .join('  ')
-      .trimEnd(),
-  );
-}
-
-/** Texts that came from outside must not drive the terminal. */
-function printable(text: string): string {
-  return text.replace(
-    /[\p{C}\p{Zl}\p{Zp}]/gu,
-    (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`,
-  );
 }

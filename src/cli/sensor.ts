@@ -6,6 +6,8 @@ import { writeClientDirectory } from '../registry/client-directory.js';
 import { findSensor } from '../registry/find.js';
 import { openRegistry } from '../registry/lmdb.js';
 import type { Registry } from '../registry/store.js';
+import { isoOrNull, sensorJson } from '../registry/view.js';
+import { cliActor } from './actor.js';
 import {
   type ClientOptions,
   dataDirOf,
@@ -17,7 +19,7 @@ import {
   readClientOptions,
   readKey,
 } from './sensor-input.js';
-import { iso, listJson, listText, sensorJson, sensorText } from './sensor-output.js';
+import { listJson, listText, sensorText } from './sensor-output.js';
 
 const GRACE_SECONDS_DEFAULT = 86_400;
 const SENSOR = 'its UUID, 4 or more of the first digits, or its name';
@@ -35,9 +37,19 @@ type AddOptions = PlaceOptions &
     name?: string;
     description?: string;
     contact?: string;
+    group?: string[];
+    expect?: string;
     pending?: true;
     showKey?: true;
   };
+type EditOptions = PlaceOptions & {
+  name?: string;
+  description?: string;
+  contact?: string;
+  group?: string[];
+  groups?: false;
+  expect?: string;
+};
 type RotateOptions = PlaceOptions & KeyOptions & ClientOptions & { grace: string; showKey?: true };
 
 /** `d4gw sensor`: the registry's commands. A running gateway sees each change within a second. */
@@ -46,6 +58,7 @@ export function sensorCommand(io: SensorIo = process): Command {
     'Registers, shows and blocks sensors. A running gateway sees each change within a second.',
   );
   addAdd(command, io);
+  addEdit(command, io);
   addRotate(command, io);
   addViews(command, io);
   addChanges(command, io);
@@ -64,20 +77,52 @@ function addAdd(parent: Command, io: SensorIo): void {
     .option('--name <text>', 'short name, which may stand for the UUID')
     .option('--description <text>', 'what it is')
     .option('--contact <text>', 'whom to ask')
+    .option('--group <name...>', 'groups that it is in')
+    .option('--expect <seconds>', 'an alert opens when it is silent for longer')
     .option('--pending', 'do not let it send before `sensor approve`');
   withPlace(withClient(withKey(command))).action(async (options: AddOptions) => {
     const uuid = options.uuid === undefined ? randomUUID() : parseSensorUuid(options.uuid);
     const client = readClientOptions(options);
     const input = await readKey(options, io.stdin);
     const state = options.pending ? 'pending' : 'approved';
-    const { name, description, contact } = options;
+    const { name, description, contact, group: groups } = options;
+    const expectSeconds = expectOf(options);
+    const about = { name, description, contact, groups, expectSeconds };
     await writing(options, async (registry) => {
       await withOut(options.out, { uuid, key: input.key, ...client }, () =>
-        registry.add({ uuid, key: input.key, name, description, contact, state }),
+        registry.add({ uuid, key: input.key, state, ...about }),
       );
       io.stdout.write(`sensor ${uuid} added, ${state}\n${keyText(input, options)}`);
     });
   });
+}
+
+function addEdit(parent: Command, io: SensorIo): void {
+  const command = parent
+    .command('edit')
+    .argument('<sensor>', SENSOR)
+    .summary('change what is said of a sensor')
+    .description('Changes what is said of a sensor. What is not named stays as it is.')
+    .option('--name <text>', 'short name, which may stand for the UUID')
+    .option('--description <text>', 'what it is')
+    .option('--contact <text>', 'whom to ask')
+    .option('--group <name...>', 'groups that it is in, in place of those before')
+    .option('--no-groups', 'take it out of every group')
+    .option('--expect <seconds>', 'an alert opens when it is silent for longer; 0: never');
+  withPlace(command).action(async (sensor: string, options: EditOptions) => {
+    const { name, description, contact } = options;
+    const groups = options.groups === false ? [] : options.group;
+    const expectSeconds = expectOf(options);
+    await writing(options, async (registry) => {
+      const { uuid } = findSensor(registry, sensor);
+      await registry.edit(uuid, { name, description, contact, groups, expectSeconds });
+      io.stdout.write(`sensor ${uuid} changed\n`);
+    });
+  });
+}
+
+function expectOf({ expect }: { expect?: string }): number | undefined {
+  return expect === undefined ? undefined : parseWhole('--expect', expect);
 }
 
 function addRotate(parent: Command, io: SensorIo): void {
@@ -99,7 +144,7 @@ function addRotate(parent: Command, io: SensorIo): void {
       const changed = await withOut(options.out, { uuid, key: input.key, ...client }, () =>
         registry.rotateKey(uuid, input.key, grace),
       );
-      const until = iso(changed.previousKey?.validUntil);
+      const until = isoOrNull(changed.previousKey?.validUntil);
       const old = until ? `the old one is valid until ${until}` : 'the old one is void';
       io.stdout.write(`sensor ${uuid} has a new key; ${old}\n${keyText(input, options)}`);
     });
@@ -109,13 +154,16 @@ function addRotate(parent: Command, io: SensorIo): void {
 function addViews(parent: Command, io: SensorIo): void {
   const list = parent
     .command('list')
+    .option('--group <name>', 'sensors of this group alone')
     .summary('list the sensors and the blocked addresses')
     .description('Lists the sensors, and the blocked addresses. Times are UTC.')
     .option('--json', 'print one JSON object, without keys');
-  withPlace(list).action((options: PlaceOptions & { json?: true }) =>
+  withPlace(list).action((options: PlaceOptions & { json?: true; group?: string }) =>
     reading(options, (registry) => {
+      const { group } = options;
       const entries = registry
         .list()
+        .filter(({ groups }) => group === undefined || groups?.includes(group))
         .map((sensor) => ({ sensor, activity: registry.activity(sensor.uuid) }));
       const addresses = registry.blockedAddresses();
       io.stdout.write(
@@ -133,7 +181,7 @@ function addViews(parent: Command, io: SensorIo): void {
     reading(options, (registry) => {
       const sensor = findSensor(registry, text);
       const entry = { sensor, activity: registry.activity(sensor.uuid) };
-      io.stdout.write(options.json ? json(sensorJson(entry)) : sensorText(entry));
+      io.stdout.write(options.json ? json(sensorJson(sensor, entry.activity)) : sensorText(entry));
     }),
   );
 }
@@ -162,6 +210,17 @@ const CHANGES: readonly Change[] = [
     async act(registry, text) {
       const { uuid } = await registry.approve(findSensor(registry, text).uuid);
       return `sensor ${uuid} approved`;
+    },
+  },
+  {
+    name: 'reject',
+    argument: ONE_SENSOR,
+    summary: 'refuse a pending sensor',
+    description: 'Forgets a pending sensor: it was not approved.',
+    async act(registry, text) {
+      const { uuid } = findSensor(registry, text);
+      await registry.reject(uuid);
+      return `sensor ${uuid} rejected`;
     },
   },
   {
@@ -263,7 +322,7 @@ function keyText(
 }
 
 async function writing(options: PlaceOptions, use: (registry: Registry) => Promise<void>) {
-  await closing(openRegistry(prepareDataDir(dataDirOf(options))), use);
+  await closing(openRegistry(prepareDataDir(dataDirOf(options)), { actor: cliActor() }), use);
 }
 
 async function reading(options: PlaceOptions, use: (registry: Registry) => void) {

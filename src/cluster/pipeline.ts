@@ -251,7 +251,7 @@ export class Pipeline {
 
   /** Opens the session's streams; its meta header, if it has one, is whole by now. */
   #route(session: LiveSession): boolean {
-    const { routes, sinks, metaTypes } = this.#options;
+    const { admission, routes, sinks, metaTypes } = this.#options;
     const { collector, sensor, type, slot, generation } = session;
     if (collector) {
       const parsed = parseMetaHeader(collector.text(), metaTypes);
@@ -262,7 +262,8 @@ export class Pipeline {
       session.meta = collector.header(parsed.type);
       this.#dropCollector(session);
     }
-    const mask = routes.sinksFor({ sensor, type, metaType: session.meta?.type });
+    const groups = admission.groups(sensor);
+    const mask = routes.sinksFor({ sensor, type, metaType: session.meta?.type, groups });
     session.sinks = mask;
     session.row.route(mask);
     session.fanout = new Fanout(sinks, mask, session);

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { GROUP_EXPECTED, GROUP_FORM } from '../registry/limits.js';
 import { KNOWN_TYPES, REGISTERED_META_TYPES } from '../wire/types.js';
 import { formatUuid, isSensorUuid, parseUuid } from '../wire/uuid.js';
 import {
@@ -232,6 +233,13 @@ const route = section({
     metaTypes: listOrStar(metaType, 'meta types')
       .optional()
       .describe("Meta types of type 254; '*' takes all. Without it, every type."),
+    groups: z
+      .array(text(GROUP_FORM, `a group's name: ${GROUP_EXPECTED}`), {
+        error: ({ input }) => wrong(input, "a list of groups' names"),
+      })
+      .min(1, { error: () => 'empty matches nothing; leave it out to match every sensor' })
+      .optional()
+      .describe('Groups of which the sensor is in one; without it, every sensor.'),
   })
     .prefault({})
     .describe('Which streams; a stream goes to the sinks of every route that it matches.'),

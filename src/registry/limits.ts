@@ -8,6 +8,13 @@ export const NAME_CHARS_MAX = 64;
 export const CONTACT_CHARS_MAX = 200;
 export const DESCRIPTION_CHARS_MAX = 1000;
 export const GRACE_SECONDS_MAX = 366 * 86_400;
+export const EXPECT_SECONDS_MAX = 366 * 86_400;
+/** Groups of one sensor. */
+export const GROUPS_MAX = 16;
+/** A group's name stands in routes, in metrics and on the command line. */
+export const GROUP_FORM = /^[a-z0-9][a-z0-9._-]{0,31}$/;
+export const GROUP_EXPECTED =
+  "a letter or digit, then letters, digits, '.', '_', '-'; lower case, at most 32";
 export const NOTES_MAX = 20;
 /** Of a note, and of a reject's detail; the rest is cut off. */
 export const NOTE_CHARS_MAX = 200;
@@ -85,6 +92,39 @@ export function checkGrace(seconds: number): number {
     throw new GatewayError(
       'D4GW_E_SENSOR',
       `a grace of ${seconds} seconds is not possible: give 0 to ${GRACE_SECONDS_MAX}`,
+    );
+  }
+  return seconds;
+}
+
+/**
+ * The groups of a sensor, each once, in the order of names.
+ * @throws GatewayError D4GW_E_SENSOR for a name that is none, or too many
+ */
+export function checkGroups(groups: readonly string[]): string[] {
+  const names = [...new Set(groups)].sort();
+  const wrong = names.find((name) => !GROUP_FORM.test(name));
+  if (wrong !== undefined) {
+    throw new GatewayError(
+      'D4GW_E_SENSOR',
+      `${quote(wrong)} is no name of a group: ${GROUP_EXPECTED}`,
+    );
+  }
+  if (names.length > GROUPS_MAX) {
+    throw new GatewayError(
+      'D4GW_E_SENSOR',
+      `${names.length} groups: a sensor is in at most ${GROUPS_MAX}`,
+    );
+  }
+  return names;
+}
+
+/** @throws GatewayError D4GW_E_SENSOR unless it is a whole number of seconds up to a year; 0: none */
+export function checkExpect(seconds: number): number {
+  if (!Number.isSafeInteger(seconds) || seconds < 0 || seconds > EXPECT_SECONDS_MAX) {
+    throw new GatewayError(
+      'D4GW_E_SENSOR',
+      `a sensor cannot be expected every ${seconds} seconds: give 1 to ${EXPECT_SECONDS_MAX}, or 0 for never`,
     );
   }
   return seconds;

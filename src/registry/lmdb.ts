@@ -1,14 +1,20 @@
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
+import { type Actor, type AuditAct, GATEWAY_ACTOR, type TrailHead } from '../audit/entry.js';
+import { AuditTrail } from '../audit/trail.js';
 import { GatewayError, messageOf } from '../errors.js';
-import { checkSpace } from '../storage/disk-space.js';
 import { type Environment, hasEnvironment, openEnvironment } from '../storage/environment.js';
 import { withEvents } from './activity.js';
 import { AddressRules, parseAddressRule } from './address.js';
+import { type Ban, Bans } from './bans.js';
+import { Book } from './book.js';
 import {
   BLOCKED_ADDRESSES_MAX,
   CONTACT_CHARS_MAX,
+  checkExpect,
   checkGrace,
+  checkGroups,
   checkKey,
   checkName,
   checkText,
@@ -22,8 +28,11 @@ import type {
   NewSensor,
   Registry,
   SensorActivity,
+  SensorChange,
   SensorRecord,
 } from './store.js';
+import { Tokens } from './tokens.js';
+import { sensorView } from './view.js';
 
 /**
  * The registry in LMDB, in `<dataDir>/registry/`. One database, so that no reader ever has to open
@@ -34,6 +43,9 @@ import type {
  *     sensor/<uuid>      SensorRecord
  *     activity/<uuid>    SensorActivity
  *     address/<rule>     BlockedAddress
+ *     token/<id>         TokenRecord (tokens.ts)
+ *     ban/<uuid>/<type>  Ban (bans.ts)
+ *     audit/head         TrailHead: where the audit trail stands
  *
  * Any number of processes and threads may hold it open. Writers take turns by a robust mutex in
  * shared memory: the kernel hands the turn of a killed process on, and its half-done transaction
@@ -56,6 +68,13 @@ const ACTIVITY_SENSORS_MAX = 256;
 export interface RegistryOptions {
   /** Default false. A reader needs a registry that a writer has made. */
   readOnly?: boolean;
+  /** Whom the audit trail ascribes changes to; default: the gateway. */
+  actor?: Actor;
+}
+
+/** Whether a data directory has a registry. */
+export function hasRegistry(dataDir: string): boolean {
+  return hasEnvironment(join(dataDir, 'registry'));
 }
 
 /**
@@ -86,7 +105,8 @@ export function openRegistry(dataDir: string, options: RegistryOptions = {}): Re
       { cause: error },
     );
   }
-  return new LmdbRegistry(directory, db);
+  const actor = options.actor ?? GATEWAY_ACTOR;
+  return new LmdbRegistry(new Book(directory, db, new AuditTrail(dataDir), actor));
 }
 
 const sensorKey = (uuid: string) => `sensor/${uuid}`;
@@ -94,32 +114,41 @@ const activityKey = (uuid: string) => `activity/${uuid}`;
 const addressKey = (rule: string) => `address/${rule}`;
 
 class LmdbRegistry implements Registry {
-  readonly #directory: string;
-  readonly #db: Environment;
+  readonly tokens: Tokens;
+  readonly #book: Book;
+  readonly #bans: Bans;
   #rules: { version: number; rules: AddressRules } | undefined;
   #closed: Promise<void> | undefined;
 
-  constructor(directory: string, db: Environment) {
-    this.#directory = directory;
-    this.#db = db;
+  constructor(book: Book) {
+    this.#book = book;
+    this.tokens = new Tokens(book);
+    this.#bans = new Bans(book);
+  }
+
+  as(actor: Actor): Registry {
+    return new LmdbRegistry(this.#book.as(actor));
   }
 
   version(): number {
-    // Within one turn of the event loop lmdb-js reads one snapshot: begin a new one.
-    this.#db.resetReadTxn();
-    return this.#read<number>('version') ?? 0;
+    this.#book.refresh();
+    return this.#book.version();
   }
 
   sensor(uuid: string): SensorRecord | undefined {
-    return this.#read<SensorRecord>(sensorKey(uuid));
+    return this.#book.get<SensorRecord>(sensorKey(uuid));
   }
 
   activity(uuid: string): SensorActivity | undefined {
-    return this.#read<SensorActivity>(activityKey(uuid));
+    return this.#book.get<SensorActivity>(activityKey(uuid));
   }
 
   list(): SensorRecord[] {
-    return this.#all<SensorRecord>('sensor');
+    return this.#book.all<SensorRecord>('sensor');
+  }
+
+  groupsOf(uuid: string): readonly string[] {
+    return this.sensor(uuid)?.groups ?? [];
   }
 
   async add(sensor: NewSensor): Promise<SensorRecord> {
@@ -128,34 +157,64 @@ class LmdbRegistry implements Registry {
       name: checkName(sensor.name ?? ''),
       description: checkText('description', sensor.description ?? '', DESCRIPTION_CHARS_MAX),
       contact: checkText('contact', sensor.contact ?? '', CONTACT_CHARS_MAX),
+      ...groupsAndExpect(sensor),
       state: sensor.state ?? 'approved',
       blocked: false,
       key: checkKey(sensor.key),
       createdAt: Date.now(),
     };
-    this.#transact(() => {
+    this.#book.transact(() => {
       if (this.sensor(record.uuid)) {
         throw new GatewayError(
           'D4GW_E_SENSOR',
           `sensor ${record.uuid} exists already: use rotate-key for a new key, or remove it first`,
         );
       }
-      this.#db.put(sensorKey(record.uuid), record);
-      this.#countChange();
+      this.#book.put(sensorKey(record.uuid), record);
+      this.#book.countChange();
+      this.#book.record({ act: 'sensor.add', subject: record.uuid, after: sensorView(record) });
     });
     return record;
   }
 
   async approve(uuid: string): Promise<SensorRecord> {
-    return this.#changeSensor(uuid, (sensor) =>
+    return this.#changeSensor('sensor.approve', uuid, (sensor) =>
       sensor.state === 'approved' ? sensor : { ...sensor, state: 'approved' },
     );
+  }
+
+  async reject(uuid: string): Promise<void> {
+    this.#forget('sensor.reject', uuid, ({ state }) => {
+      if (state === 'pending') return;
+      throw new GatewayError(
+        'D4GW_E_SENSOR',
+        `sensor ${uuid} was approved before: block it, or remove it`,
+      );
+    });
+  }
+
+  async edit(uuid: string, change: SensorChange): Promise<SensorRecord> {
+    const { name, description, contact } = change;
+    const checked = {
+      ...(name === undefined ? {} : { name: checkName(name) }),
+      ...(description === undefined
+        ? {}
+        : { description: checkText('description', description, DESCRIPTION_CHARS_MAX) }),
+      ...(contact === undefined
+        ? {}
+        : { contact: checkText('contact', contact, CONTACT_CHARS_MAX) }),
+      ...groupsAndExpect(change),
+    };
+    return this.#changeSensor('sensor.edit', uuid, (sensor) => {
+      const after = { ...sensor, ...checked };
+      return isDeepStrictEqual(after, sensor) ? sensor : after;
+    });
   }
 
   async rotateKey(uuid: string, key: Buffer, graceSeconds: number): Promise<SensorRecord> {
     const fresh = checkKey(key);
     const graceMs = checkGrace(graceSeconds) * 1000;
-    return this.#changeSensor(uuid, (sensor) => {
+    return this.#changeSensor('sensor.rotate-key', uuid, (sensor) => {
       if (fresh.equals(sensor.key)) {
         throw new GatewayError(
           'D4GW_E_SENSOR',
@@ -169,59 +228,56 @@ class LmdbRegistry implements Registry {
   }
 
   async remove(uuid: string): Promise<void> {
-    this.#transact(() => {
-      if (!this.sensor(uuid)) throw unknownSensor(uuid);
-      this.#db.remove(sensorKey(uuid));
-      this.#db.remove(activityKey(uuid));
-      this.#countChange();
-    });
+    this.#forget('sensor.remove', uuid);
   }
 
   async block(uuid: string): Promise<SensorRecord> {
-    return this.#changeSensor(uuid, (sensor) =>
+    return this.#changeSensor('sensor.block', uuid, (sensor) =>
       sensor.blocked ? sensor : { ...sensor, blocked: true },
     );
   }
 
   async unblock(uuid: string): Promise<SensorRecord> {
-    return this.#changeSensor(uuid, (sensor) =>
+    return this.#changeSensor('sensor.unblock', uuid, (sensor) =>
       sensor.blocked ? { ...sensor, blocked: false } : sensor,
     );
   }
 
   async blockAddress(text: string): Promise<string> {
     const rule = canonicalRule(text);
-    this.#transact(() => {
-      if (this.#read(addressKey(rule))) return;
+    this.#book.transact(() => {
+      if (this.#book.has(addressKey(rule))) return;
       if (this.blockedAddresses().length >= BLOCKED_ADDRESSES_MAX) {
         throw new GatewayError(
           'D4GW_E_REGISTRY',
           `${BLOCKED_ADDRESSES_MAX} addresses are blocked already: put some together in ranges, or block them in the firewall`,
         );
       }
-      this.#db.put(addressKey(rule), { address: rule, at: Date.now() } satisfies BlockedAddress);
-      this.#countChange();
+      this.#book.put(addressKey(rule), { address: rule, at: Date.now() } satisfies BlockedAddress);
+      this.#book.countChange();
+      this.#book.record({ act: 'address.block', subject: rule });
     });
     return rule;
   }
 
   async unblockAddress(text: string): Promise<string> {
     const rule = canonicalRule(text);
-    this.#transact(() => {
-      if (!this.#read(addressKey(rule))) {
+    this.#book.transact(() => {
+      if (!this.#book.has(addressKey(rule))) {
         throw new GatewayError(
           'D4GW_E_SENSOR',
           `${rule} is not blocked: name a rule as \`sensor list\` shows it`,
         );
       }
-      this.#db.remove(addressKey(rule));
-      this.#countChange();
+      this.#book.remove(addressKey(rule));
+      this.#book.countChange();
+      this.#book.record({ act: 'address.unblock', subject: rule });
     });
     return rule;
   }
 
   blockedAddresses(): BlockedAddress[] {
-    return this.#all<BlockedAddress>('address');
+    return this.#book.all<BlockedAddress>('address');
   }
 
   addressBlocked(address: string): boolean {
@@ -231,6 +287,32 @@ class LmdbRegistry implements Registry {
       this.#rules = { version, rules };
     }
     return this.#rules.rules.has(address);
+  }
+
+  async ban(ban: Ban, act: AuditAct): Promise<void> {
+    this.#book.transact(() => {
+      this.#bans.put(ban);
+      this.#book.record(act);
+    });
+  }
+
+  bannedUntil(uuid: string, type: number): number | undefined {
+    this.#book.refresh();
+    return this.#bans.until(uuid, type);
+  }
+
+  bans(): Ban[] {
+    this.#book.refresh();
+    return this.#bans.list();
+  }
+
+  async record(act: AuditAct): Promise<void> {
+    this.#book.transact(() => this.#book.record(act));
+  }
+
+  trailHead(): TrailHead | undefined {
+    this.#book.refresh();
+    return this.#book.trailHead();
   }
 
   async recordActivity(events: readonly ActivityEvent[]): Promise<void> {
@@ -244,10 +326,10 @@ class LmdbRegistry implements Registry {
     const entries = [...bySensor];
     for (let start = 0; start < entries.length; start += ACTIVITY_SENSORS_MAX) {
       if (start > 0) await setImmediate();
-      this.#transact(() => {
+      this.#book.transact(() => {
         for (const [uuid, facts] of entries.slice(start, start + ACTIVITY_SENSORS_MAX)) {
-          if (!this.#db.doesExist(sensorKey(uuid))) continue;
-          this.#db.put(activityKey(uuid), withEvents(this.activity(uuid), facts));
+          if (!this.#book.has(sensorKey(uuid))) continue;
+          this.#book.put(activityKey(uuid), withEvents(this.activity(uuid), facts));
         }
       });
     }
@@ -262,55 +344,48 @@ class LmdbRegistry implements Registry {
   }
 
   close(): Promise<void> {
-    this.#closed ??= this.#db.close();
+    this.#closed ??= this.#book.close();
     return this.#closed;
   }
 
-  #read<T>(key: string): T | undefined {
-    return this.#db.get(key) as T | undefined;
-  }
-
-  #all<T>(kind: 'sensor' | 'address'): T[] {
-    // '0' follows '/'.
-    const range = this.#db.getRange({ start: `${kind}/`, end: `${kind}0` });
-    return Array.from(range, ({ value }) => value as T);
-  }
-
   /** Replaces a sensor's record; a `change` that returns the record it was given changes nothing. */
-  #changeSensor(uuid: string, change: (sensor: SensorRecord) => SensorRecord): SensorRecord {
-    return this.#transact(() => {
+  #changeSensor(
+    act: string,
+    uuid: string,
+    change: (sensor: SensorRecord) => SensorRecord,
+  ): SensorRecord {
+    return this.#book.transact(() => {
       const before = this.sensor(uuid);
       if (!before) throw unknownSensor(uuid);
       const after = change(before);
       if (after !== before) {
-        this.#db.put(sensorKey(uuid), after);
-        this.#countChange();
+        this.#book.put(sensorKey(uuid), after);
+        this.#book.countChange();
+        const views = { before: sensorView(before), after: sensorView(after) };
+        this.#book.record({ act, subject: uuid, ...views });
       }
       return after;
     });
   }
 
-  /** All of `change` or nothing, on disk when it returns. */
-  #transact<T>(change: () => T): T {
-    if (!this.#db.transactionSync) throw new TypeError('the registry was opened for reading');
-    try {
-      checkSpace(this.#directory);
-      return this.#db.transactionSync(change);
-    } catch (error) {
-      throw failed(error);
-    }
-  }
-
-  #countChange(): void {
-    this.#db.put('version', (this.#read<number>('version') ?? 0) + 1);
+  #forget(act: string, uuid: string, check: (sensor: SensorRecord) => void = () => {}): void {
+    this.#book.transact(() => {
+      const before = this.sensor(uuid);
+      if (!before) throw unknownSensor(uuid);
+      check(before);
+      this.#book.remove(sensorKey(uuid));
+      this.#book.remove(activityKey(uuid));
+      this.#book.countChange();
+      this.#book.record({ act, subject: uuid, before: sensorView(before) });
+    });
   }
 }
 
-function failed(error: unknown): GatewayError {
-  if (error instanceof GatewayError) return error;
-  return new GatewayError('D4GW_E_REGISTRY', `the registry took no change: ${messageOf(error)}`, {
-    cause: error,
-  });
+function groupsAndExpect({ groups, expectSeconds }: SensorChange) {
+  return {
+    ...(groups === undefined ? {} : { groups: checkGroups(groups) }),
+    ...(expectSeconds === undefined ? {} : { expectSeconds: checkExpect(expectSeconds) }),
+  };
 }
 
 function unknownSensor(uuid: string): GatewayError {

@@ -1,9 +1,19 @@
+import type { Actor, AuditAct, TrailHead } from '../audit/entry.js';
+import type { Ban } from './bans.js';
+import type { Tokens } from './tokens.js';
+
 /**
  * The registry: which sensors and addresses may send, and what was last heard of each sensor.
  * Reads answer at once from the caller's own view of the store; writes resolve once they are on
  * disk. `lmdb.ts` implements it.
  */
 export interface Registry {
+  /** The tokens of the control plane. */
+  readonly tokens: Tokens;
+
+  /** The same registry, whose changes the audit trail ascribes to `actor`. */
+  as(actor: Actor): Registry;
+
   /**
    * Grows with each administrative change (sensors and blocks, not activity), so that a process
    * can see with one cheap read whether what it knows still holds.
@@ -15,9 +25,16 @@ export interface Registry {
   /** Every sensor, by UUID. */
   list(): SensorRecord[];
 
+  /** The names of groups that a sensor is in; none for one that is not known. */
+  groupsOf(uuid: string): readonly string[];
+
   /** @throws GatewayError D4GW_E_SENSOR where the UUID is taken or a value is not acceptable */
   add(sensor: NewSensor): Promise<SensorRecord>;
   approve(uuid: string): Promise<SensorRecord>;
+  /** Forgets a pending sensor; one that was approved is refused. */
+  reject(uuid: string): Promise<void>;
+  /** Changes what is said of a sensor; what is not named stays. */
+  edit(uuid: string, change: SensorChange): Promise<SensorRecord>;
   /**
    * Makes `key` the sensor's key. The key that it replaces stays valid for `graceSeconds`; one
    * that was replaced before ends at once, grace or not.
@@ -35,6 +52,16 @@ export interface Registry {
   blockedAddresses(): BlockedAddress[];
   /** Whether a peer's address lies in a blocked range; text that is no address does not. */
   addressBlocked(address: string): boolean;
+
+  /** A session of this sensor and type is not admitted before `until` (ms since the epoch). */
+  ban(ban: Ban, act: AuditAct): Promise<void>;
+  bannedUntil(uuid: string, type: number): number | undefined;
+  bans(): Ban[];
+
+  /** Puts an act on the audit trail that changes nothing in the registry. */
+  record(act: AuditAct): Promise<void>;
+  /** The newest line of the audit trail that was committed. */
+  trailHead(): TrailHead | undefined;
 
   /**
    * Adds many facts in few transactions. Those of sensors that are not registered are ignored.
@@ -61,8 +88,21 @@ export interface SensorRecord {
   key: Buffer;
   /** The key before the last rotation, good until `validUntil` (ms since the epoch). */
   previousKey?: PreviousKey | undefined;
+  /** Names of groups; absent in records of sensors that never were in one. */
+  groups?: readonly string[] | undefined;
+  /** When it is silent for longer than this, something is wrong; absent: it may be. */
+  expectSeconds?: number | undefined;
   /** Ms since the epoch. */
   createdAt: number;
+}
+
+/** What an operator may say of a sensor. `expectSeconds` 0: it may be silent. */
+export interface SensorChange {
+  name?: string | undefined;
+  description?: string | undefined;
+  contact?: string | undefined;
+  groups?: readonly string[] | undefined;
+  expectSeconds?: number | undefined;
 }
 
 export interface PreviousKey {
@@ -76,6 +116,8 @@ export interface NewSensor {
   name?: string | undefined;
   description?: string | undefined;
   contact?: string | undefined;
+  groups?: readonly string[] | undefined;
+  expectSeconds?: number | undefined;
   state?: SensorState | undefined;
 }
 

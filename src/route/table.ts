@@ -4,6 +4,7 @@ export interface Route {
     types?: readonly number[] | undefined;
     sensors?: readonly string[] | undefined;
     metaTypes?: readonly string[] | undefined;
+    groups?: readonly string[] | undefined;
   };
   to: readonly string[];
 }
@@ -13,12 +14,15 @@ export interface RouteQuery {
   sensor: string;
   type: number;
   metaType?: string | undefined;
+  /** The groups that the sensor is in. */
+  groups?: readonly string[] | undefined;
 }
 
 interface CompiledRoute {
   types: Set<number> | undefined;
   sensors: Set<string> | undefined;
   metaTypes: Set<string> | undefined;
+  groups: Set<string> | undefined;
   sinks: number;
 }
 
@@ -34,6 +38,7 @@ export class RouteTable {
       types: match.types && new Set(match.types),
       sensors: wildcardSet(match.sensors?.map((sensor) => sensor.toLowerCase())),
       metaTypes: wildcardSet(match.metaTypes),
+      groups: match.groups && new Set(match.groups),
       sinks: to.reduce((mask, name) => mask | (1 << sinkNames.indexOf(name)), 0),
     }));
   }
@@ -45,6 +50,8 @@ export class RouteTable {
       if (route.types && !route.types.has(query.type)) continue;
       if (route.sensors && !route.sensors.has(query.sensor)) continue;
       if (route.metaTypes && !(query.metaType && route.metaTypes.has(query.metaType))) continue;
+      const { groups } = route;
+      if (groups && !query.groups?.some((group) => groups.has(group))) continue;
       mask |= route.sinks;
     }
     return mask;

@@ -402,6 +402,7 @@ export class Intake {
     const type = copy[OFFSET_TYPE]!;
     const refusal =
       admission.refusal(sensor, origin.address) ??
+      admission.ban(sensor, type === TYPE_META ? TYPE_EXTENDED : type) ??
       (type === TYPE_EXTENDED ? Reject.META_MISSING : undefined);
     if (refusal !== undefined) {
       this.#events.refused(refusal, origin, '', sensor);
@@ -419,7 +420,8 @@ export class Intake {
     connection.identity = { sensor, type, id };
     // The sinks of type 254 are known with its meta header: it must not wait for one it never feeds.
     if (type !== TYPE_META) {
-      connection.sinks = this.#options.routes.sinksFor({ sensor, type });
+      const groups = admission.groups(sensor);
+      connection.sinks = this.#options.routes.sinksFor({ sensor, type, groups });
     }
     return true;
   }

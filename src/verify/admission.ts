@@ -4,6 +4,9 @@ import { Reject, type RejectCode } from '../wire/reject.js';
 export interface SensorLookup {
   sensor(uuid: string): SensorKeys | undefined;
   addressBlocked(address: string): boolean;
+  groupsOf(uuid: string): readonly string[];
+  /** Until when (ms) it may open no session of this type, where it was kicked. */
+  bannedUntil(uuid: string, type: number): number | undefined;
 }
 
 export interface SensorKeys {
@@ -39,6 +42,16 @@ export class Admission {
     if (record.blocked) return Reject.SENSOR_BLOCKED;
     if (record.state === 'pending') return Reject.SENSOR_PENDING;
     return undefined;
+  }
+
+  /** Why a sensor that may send may not begin a session of this type now. */
+  ban(sensor: string, type: number): RejectCode | undefined {
+    return this.#sensors.bannedUntil(sensor, type) === undefined ? undefined : Reject.SENSOR_KICKED;
+  }
+
+  /** The groups that routes may go by. */
+  groups(sensor: string): readonly string[] {
+    return this.#sensors.groupsOf(sensor);
   }
 
   /** Whether the sensor is registered, in whatever state. */

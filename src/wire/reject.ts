@@ -19,6 +19,7 @@ export const Reject = {
   ADDRESS_BLOCKED: 35,
   DUPLICATE_SESSION: 36,
   SENSOR_REMOVED: 37,
+  SENSOR_KICKED: 38,
   // Verification.
   BAD_HMAC: 48,
   // Meta headers.

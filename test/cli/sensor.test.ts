@@ -321,6 +321,31 @@ describe('states and blocks', () => {
   });
 });
 
+describe('edit and reject', () => {
+  test('edit changes what is named, groups as a whole, and nothing else', async () => {
+    const uuid = await addOne('--name', 'one', '--group', 'north', 'dmz', '--expect', '60');
+    const before = (await record(uuid))!;
+    assert.deepEqual([before.groups, before.expectSeconds], [['dmz', 'north'], 60]);
+    await ok('edit', 'one', '--description', 'new', '--expect', '0');
+    assert.deepEqual(await record(uuid), { ...before, description: 'new', expectSeconds: 0 });
+    await ok('edit', 'one', '--group', 'south');
+    assert.match(await ok('list', '--group', 'south'), /one/);
+    assert.match(await ok('list', '--group', 'north'), /no sensors/);
+    await ok('edit', 'one', '--no-groups');
+    assert.deepEqual((await record(uuid))!.groups, []);
+    await fails(1, /no name of a group/, 'edit', 'one', '--group', 'North');
+    await fails(2, /no whole number/, 'edit', 'one', '--expect', '1m');
+  });
+
+  test('reject forgets a pending sensor, and no other', async () => {
+    const pending = await addOne('--pending');
+    const approved = await addOne();
+    await ok('reject', pending);
+    assert.equal(await record(pending), undefined);
+    await fails(1, /was approved before: block it/, 'reject', approved);
+  });
+});
+
 describe('list and show', () => {
   test('align what they print, and let nothing drive the terminal', async () => {
     await ok('add', '--uuid', 'aaaaaaaa-0000-4000-8000-000000000001', '--name', 'nördlich');
@@ -343,9 +368,9 @@ describe('list and show', () => {
     assert.equal(
       await ok('list'),
       [
-        'UUID                                  NAME      STATE     LAST SEEN             FROM       LAST REJECT',
-        'aaaaaaaa-0000-4000-8000-000000000001  nördlich  approved  never                 -          -',
-        'bbbbbbbb-0000-4000-8000-000000000002  b         approved  2026-01-02T03:04:05Z  192.0.2.1  bad-hmac at 2026-01-02T03:04:05Z',
+        'UUID                                  NAME      GROUPS  STATE     LAST SEEN             FROM       LAST REJECT',
+        'aaaaaaaa-0000-4000-8000-000000000001  nördlich  -       approved  never                 -          -',
+        'bbbbbbbb-0000-4000-8000-000000000002  b         -       approved  2026-01-02T03:04:05Z  192.0.2.1  bad-hmac at 2026-01-02T03:04:05Z',
         '',
       ].join('\n'),
     );

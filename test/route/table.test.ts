@@ -35,3 +35,11 @@ test('a star among meta types takes them all', () => {
   const table = new RouteTable([{ match: { metaTypes: ['*'] }, to: ['disk'] }], NAMES);
   assert.equal(table.sinksFor({ sensor: A, type: 254, metaType: 'anything' }), 0b001);
 });
+
+test('groups: a sensor that is in one of them', () => {
+  const table = new RouteTable([{ match: { groups: ['alpha', 'beta'] }, to: ['disk'] }], NAMES);
+  assert.equal(table.sinksFor({ sensor: A, type: 1, groups: ['gamma', 'beta'] }), 0b001);
+  assert.equal(table.sinksFor({ sensor: A, type: 1, groups: ['gamma'] }), 0);
+  assert.equal(table.sinksFor({ sensor: A, type: 1, groups: [] }), 0);
+  assert.equal(table.sinksFor({ sensor: A, type: 1 }), 0);
+});

@@ -95,6 +95,8 @@ class Bench {
               ? { state: 'approved', blocked: false, key: Buffer.from('key') }
               : undefined,
           addressBlocked: () => this.#blocked,
+          groupsOf: () => [],
+          bannedUntil: () => undefined,
         }),
         routes: new RouteTable(
           [

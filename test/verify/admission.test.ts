@@ -11,6 +11,9 @@ function admission(record: Partial<SensorKeys> | undefined, secret?: Buffer) {
   const lookup = {
     sensor: (uuid: string) => (uuid === SENSOR ? sensor : undefined),
     addressBlocked: (address: string) => address === '192.0.2.1',
+    groupsOf: (uuid: string) => (uuid === SENSOR ? ['alpha'] : []),
+    bannedUntil: (uuid: string, type: number) =>
+      uuid === SENSOR && type === 3 ? Date.now() + 1000 : undefined,
   };
   return new Admission(lookup, secret);
 }
@@ -31,4 +34,11 @@ test('shared secret: unknown sensors are taken, blocked and pending ones are not
   assert.deepEqual(admission(undefined, secret).keys(SENSOR), { current: secret });
   assert.equal(admission({}, secret).keys(SENSOR)?.current, KEY, 'its own key comes first');
   assert.equal(admission(undefined).keys(SENSOR), undefined);
+});
+
+test('a ban holds for one type, and only at the beginning of a session', () => {
+  assert.equal(admission({}).ban(SENSOR, 3), Reject.SENSOR_KICKED);
+  assert.equal(admission({}).ban(SENSOR, 1), undefined);
+  assert.equal(admission({}).refusal(SENSOR, '192.0.2.2'), undefined);
+  assert.deepEqual(admission({}).groups(SENSOR), ['alpha']);
 });
