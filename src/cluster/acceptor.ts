@@ -146,14 +146,21 @@ function plainAddress(address: string | undefined): string | undefined {
 
 function listenOptions(source: ListenConfig): ListenOptions {
   if ('unix' in source) return { path: source.unix.path };
-  const { host, port } = 'tls' in source ? source.tls : source.tcp;
+  const [, { host, port }] = netSource(source);
   return { host, port };
+}
+
+type NetSource = Exclude<ListenConfig, { unix: unknown }>;
+
+function netSource(source: NetSource): [string, { host: string; port: number }] {
+  if ('tls' in source) return ['tls', source.tls];
+  return 'wss' in source ? ['wss', source.wss] : ['tcp', source.tcp];
 }
 
 /** A listener as logs and errors name it, such as `tls [::]:4443`. */
 export function sourceName(source: ListenConfig): string {
   if ('unix' in source) return `unix ${source.unix.path}`;
-  const [kind, { host, port }] = 'tls' in source ? ['tls', source.tls] : ['tcp', source.tcp];
+  const [kind, { host, port }] = netSource(source);
   return `${kind} ${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 

@@ -29,7 +29,7 @@ export interface WorkerStart {
 
 /** What a worker needs of one listener: how its connections speak. */
 export interface SourceStart {
-  kind: 'tls' | 'tcp' | 'unix';
+  kind: 'tls' | 'tcp' | 'unix' | 'wss';
   /** As `listen` names it in logs, such as `tls [::]:4443`. */
   name: string;
   tls?: {
@@ -39,6 +39,8 @@ export interface SourceStart {
     requestCert: boolean;
     rejectUnauthorized: boolean;
   };
+  /** Of a WebSocket listener: where sensors find it. */
+  path?: string;
 }
 
 /** An accepted connection; its native handle comes along. Answered with `taken`. */

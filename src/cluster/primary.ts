@@ -263,14 +263,16 @@ async function prepareStart(config: Config, log: Logger): Promise<Omit<WorkerSta
     if ('unix' in source) sources.push({ kind: 'unix', name });
     else if ('tcp' in source) sources.push({ kind: 'tcp', name });
     else {
-      const tls = await loadTls(source.tls, config.dataDir);
+      const secure = 'tls' in source ? source.tls : source.wss;
+      const tls = await loadTls(secure, config.dataDir);
       for (const warning of tls.warnings) log.warn({ source: name }, warning);
       const { cert, key, ca, requestCert, rejectUnauthorized } = tls;
       const accept = { requestCert, rejectUnauthorized };
       sources.push({
-        kind: 'tls',
+        kind: 'tls' in source ? 'tls' : 'wss',
         name,
         tls: { cert, key, ...(ca === undefined ? {} : { ca }), ...accept },
+        ...('wss' in source ? { path: source.wss.path } : {}),
       });
     }
   }

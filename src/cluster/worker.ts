@@ -1,5 +1,6 @@
 import cluster from 'node:cluster';
 import { Socket, type SocketConstructorOpts } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
 import { KEEPALIVE_DELAY_MS, REGISTRY_POLL_MS, SWEEP_MS } from '../constants.js';
@@ -16,11 +17,13 @@ import { RouteTable } from '../route/table.js';
 import type { Origin } from '../sources/connection.js';
 import { Intake } from '../sources/intake.js';
 import { TlsSource } from '../sources/tls.js';
+import { WebSocketSource } from '../sources/websocket/source.js';
 import { Admission } from '../verify/admission.js';
 import { createMemory, instantiate, loadModule } from '../wasm/loader.js';
-import { endName } from '../wire/reject.js';
+import { endName, type RejectCode } from '../wire/reject.js';
 import type {
   SocketMessage,
+  SourceStart,
   ToIntake,
   ToPipeline,
   ToPrimary,
@@ -96,7 +99,7 @@ class GatewayWorker {
         rejected: (code, origin, detail, sensor) => this.#rejected(code, origin, detail, sensor),
       },
     );
-    this.#tls = start.sources.map(({ tls }) => tls && this.#tlsSource(tls));
+    this.#tls = start.sources.map((source) => this.#tlsSource(source));
     this.#timers = [
       setInterval(() => this.#intake.sweep(Date.now()), SWEEP_MS),
       setInterval(() => this.#pollRegistry(), REGISTRY_POLL_MS),
@@ -142,11 +145,21 @@ class GatewayWorker {
     else this.#intake.accept(socket, origin);
   }
 
-  #tlsSource(tls: NonNullable<WorkerStart['sources'][number]['tls']>): TlsSource {
-    return new TlsSource(tls, this.#start.config.limits.handshakeTimeoutMs, {
-      secure: (socket, origin) => this.#intake.accept(socket, origin),
-      failed: (code, origin, detail) => this.#refused(code, origin, detail),
+  #tlsSource({ tls, path }: SourceStart): TlsSource | undefined {
+    if (!tls) return undefined;
+    const { handshakeTimeoutMs } = this.#start.config.limits;
+    const failed = (code: RejectCode, origin: Origin, detail: string) =>
+      this.#refused(code, origin, detail);
+    const accept = (stream: Duplex, origin: Origin) => this.#intake.accept(stream, origin);
+    if (path === undefined)
+      return new TlsSource(tls, handshakeTimeoutMs, { secure: accept, failed });
+    const webSockets = new WebSocketSource(path, handshakeTimeoutMs, {
+      accept,
+      end: (connection, code, detail) => this.#intake.end(connection, code, detail),
+      failed,
     });
+    const secure = (stream: Duplex, origin: Origin) => webSockets.take(stream, origin);
+    return new TlsSource(tls, handshakeTimeoutMs, { secure, failed });
   }
 
   #inline(options: SinkSideOptions): Wake {

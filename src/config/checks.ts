@@ -73,6 +73,7 @@ function listenProblems(listen: readonly ListenConfig[]): string[] {
     const earlier = listen.slice(0, index).findIndex((other) => collide(entry, other));
     if (earlier >= 0) problems.push(`${at}: ${described(entry)} is taken by listen[${earlier}]`);
     if ('tls' in entry) problems.push(...tlsProblems(`${at}.tls`, entry.tls));
+    if ('wss' in entry) problems.push(...tlsProblems(`${at}.wss`, entry.wss));
     if ('unix' in entry && Buffer.byteLength(entry.unix.path) > SOCKET_PATH_BYTES_MAX) {
       problems.push(
         `${at}.unix.path: ${shown(entry.unix.path)} is longer than the ` +
@@ -103,8 +104,11 @@ function tlsProblems(at: string, { certFile, keyFile, caFile, clientCert }: TlsL
   return problems;
 }
 
-const addressOf = (entry: ListenConfig) =>
-  'tls' in entry ? entry.tls : 'tcp' in entry ? entry.tcp : undefined;
+function addressOf(entry: ListenConfig): { host: string; port: number } | undefined {
+  if ('unix' in entry) return undefined;
+  if ('tls' in entry) return entry.tls;
+  return 'wss' in entry ? entry.wss : entry.tcp;
+}
 
 function described(entry: ListenConfig): string {
   const address = addressOf(entry);

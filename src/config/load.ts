@@ -135,8 +135,11 @@ function withAbsolutePaths(config: Config, base: string): Config {
     listen: config.listen.map((entry) => {
       if ('unix' in entry) return { unix: { path: absolute(entry.unix.path) } };
       if ('tcp' in entry) return entry;
-      const files = absoluteFiles(entry.tls, ['certFile', 'keyFile', 'caFile'], absolute);
-      return { tls: { ...entry.tls, ...files } };
+      const secure = 'tls' in entry ? entry.tls : entry.wss;
+      const files = absoluteFiles(secure, ['certFile', 'keyFile', 'caFile'], absolute);
+      return 'tls' in entry
+        ? { tls: { ...entry.tls, ...files } }
+        : { wss: { ...entry.wss, ...files } };
     }),
     sinks: Object.fromEntries(
       Object.entries(config.sinks).map(([name, sink]) => [

@@ -103,7 +103,7 @@ const HOST_EXPECTED = 'an address or host name';
 const host = text(/^[A-Za-z0-9.:_%-]{1,253}$/, HOST_EXPECTED);
 const port = integer(0, 65_535);
 
-const tls = section({
+const tlsKeys = {
   host: host.default('::').describe('Address to listen on.'),
   port: port.describe('Port to listen on; 0: any free one.'),
   certFile: path('the certificate chain, PEM')
@@ -116,6 +116,19 @@ const tls = section({
   clientCert: oneOf(['none', 'request', 'require'])
     .default('none')
     .describe('Whether a client certificate is asked for, or required.'),
+};
+const tls = section(tlsKeys);
+/** Where other gateways link to: not a path for sensors. */
+export const LINK_PATH = '/link';
+const wss = section({
+  ...tlsKeys,
+  port: port.default(4445).describe('Port to listen on; 0: any free one.'),
+  path: text(/^\/[A-Za-z0-9._~/-]{0,127}$/, "a path: '/', then letters, digits, '.', '_', '~', '-'")
+    .refine((value) => value !== LINK_PATH, {
+      error: ({ input }) => wrong(input, `another path: ${LINK_PATH} is for gateways`),
+    })
+    .default('/d4')
+    .describe('Path at which sensors open their WebSocket.'),
 });
 const tcp = section({
   host: host.default('127.0.0.1').describe('Address to listen on.'),
@@ -126,18 +139,25 @@ const unix = section({ path: path('the socket').describe('Path of the socket.') 
 export type TlsListen = z.output<typeof tls>;
 export type TcpListen = z.output<typeof tcp>;
 export type UnixListen = z.output<typeof unix>;
-/** Exactly one of three. */
-export type ListenConfig = { tls: TlsListen } | { tcp: TcpListen } | { unix: UnixListen };
+export type WssListen = z.output<typeof wss>;
+/** Exactly one of four. */
+export type ListenConfig =
+  | { tls: TlsListen }
+  | { tcp: TcpListen }
+  | { unix: UnixListen }
+  | { wss: WssListen };
 
-const listen = section(
-  { tls: tls.optional(), tcp: tcp.optional(), unix: unix.optional() },
-  { wss: 'not available in this version; use tls, tcp or unix' },
-)
+const listen = section({
+  tls: tls.optional(),
+  tcp: tcp.optional(),
+  unix: unix.optional(),
+  wss: wss.optional(),
+})
   .superRefine((value, context) => {
     const given = Object.keys(value);
     if (given.length === 1 || context.issues.length > 0) return;
     const found = given.length === 0 ? 'none' : given.join(' and ');
-    context.addIssue(`${found} given, expected exactly one of tls, tcp, unix`);
+    context.addIssue(`${found} given, expected exactly one of tls, tcp, unix, wss`);
   })
   .transform((value) => value as ListenConfig)
   .meta({ minProperties: 1, maxProperties: 1 });
@@ -270,7 +290,7 @@ export const configSchema = section({
     .describe('Whether a worker verifies and stores on a thread of its own.'),
   limits: limits.prefault({}),
   admission: admission.prefault({}),
-  listen: listOf(listen, 'tls, tcp, unix').describe('Where sensors connect.'),
+  listen: listOf(listen, 'tls, tcp, unix, wss').describe('Where sensors connect.'),
   sinks: sinks.describe('Destinations, by name.'),
   routes: listOf(route, 'routes').describe('Which stream goes to which sinks.'),
   log: log.prefault({}),

@@ -90,15 +90,18 @@ export class Intake {
     return this.#connections.size;
   }
 
-  /** Serves a connection that is ready to read; under TLS its handshake is done. */
-  accept(socket: Duplex, origin: Origin): void {
+  /**
+   * Serves a connection that is ready to read; under TLS its handshake is done.
+   * @returns its state; undefined where there was no room for it, and it was closed
+   */
+  accept(socket: Duplex, origin: Origin): Readonly<Connection> | undefined {
     const ref = this.#slots.take();
     if (!ref || this.#drained) {
       if (ref) this.#slots.give(ref.slot);
       if (!ref) this.#events.refused(Reject.CONNECTION_LIMIT, origin, 'no free session slot');
       socket.on('error', ignore);
       socket.destroy();
-      return;
+      return undefined;
     }
     const connection = new Connection(socket, origin, ref.slot, ref.generation, Date.now());
     this.#connections.set(ref.slot, connection);
@@ -110,6 +113,7 @@ export class Intake {
     });
     socket.on('close', () => this.#finish(connection, End.CLOSED, ''));
     socket.resume();
+    return connection;
   }
 
   /**

@@ -37,6 +37,11 @@ export const Reject = {
   IDLE_TIMEOUT: 69,
   ASSEMBLY_BUDGET: 70,
   NO_WORKER: 71,
+  // WebSockets.
+  BAD_UPGRADE: 72,
+  WRONG_PATH: 73,
+  TEXT_MESSAGE: 74,
+  BAD_WEBSOCKET: 75,
 } as const;
 
 export type RejectCode = (typeof Reject)[keyof typeof Reject];

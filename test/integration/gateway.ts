@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { type ClientOptions, WebSocket } from 'ws';
 import { stringify } from 'yaml';
 import type { Running } from '../support/process.js';
 import { d4gw, startD4gw } from '../support/program.js';
@@ -28,6 +29,7 @@ export class Gateway {
   readonly process: Running;
   readonly tlsPort: number;
   readonly tcpPort: number;
+  readonly wssPort: number;
   readonly unixPath: string;
 
   static async start(options: GatewayOptions = {}): Promise<Gateway> {
@@ -41,6 +43,7 @@ export class Gateway {
         { tls: { host: '127.0.0.1', port: 0 } },
         { tcp: { host: '127.0.0.1', port: 0 } },
         { unix: { path: './d4gw.sock' } },
+        { wss: { host: '127.0.0.1', port: 0 } },
       ],
       sinks: { disk: { kind: 'files', dir: './data/sensors', flushMs: 100 } },
       routes: [{ match: {}, to: ['disk'] }],
@@ -63,6 +66,7 @@ export class Gateway {
       Number(sources.find((name) => name.startsWith(kind))?.match(/:(\d+)$/)?.[1] ?? 0);
     this.tlsPort = port('tls');
     this.tcpPort = port('tcp');
+    this.wssPort = port('wss');
   }
 
   get sensorsDir(): string {
@@ -137,6 +141,28 @@ export class Gateway {
     const port = this.tlsPort;
     const socket = connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false });
     return opened(socket, 'secureConnect');
+  }
+
+  /** A TLS connection to the WebSocket port, on which nothing was said yet. */
+  tlsToWss(): Promise<TLSSocket> {
+    const port = this.wssPort;
+    const socket = connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false });
+    return opened(socket, 'secureConnect');
+  }
+
+  /** A WebSocket as a sensor opens it. */
+  async wss(path = '/d4', options: ClientOptions = {}): Promise<WebSocket> {
+    const client = new WebSocket(`wss://127.0.0.1:${this.wssPort}${path}`, {
+      rejectUnauthorized: false,
+      perMessageDeflate: false,
+      ...options,
+    });
+    await new Promise<void>((resolve, reject) => {
+      client.once('open', () => resolve());
+      client.once('error', reject);
+    });
+    client.on('error', () => {});
+    return client;
   }
 
   /** A connection to the TLS port on which nothing speaks TLS. */
