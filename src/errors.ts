@@ -18,6 +18,7 @@ export type GatewayErrorCode =
   | 'D4GW_E_SINK'
   | 'D4GW_E_CONTROL'
   | 'D4GW_E_AUDIT'
+  | 'D4GW_E_SPOOL'
   | 'D4GW_E_WASM';
 
 export class GatewayError extends Error {

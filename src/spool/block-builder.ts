@@ -29,13 +29,30 @@ export class BlockBuilder {
 
   /**
    * @param firstSeq sequence number of its first record
-   * @param recordBytes data of the first record: the block's memory is made to hold it
+   * @param memory what it may fill: nobody else's
    */
-  constructor(firstSeq: number, recordBytes = 0, flags = 0) {
+  constructor(firstSeq: number, memory: Buffer, flags = 0) {
     this.firstSeq = firstSeq;
     this.#flags = flags;
+    this.#bytes = memory;
+  }
+
+  /** A block of so many records, which have so many bytes of data together. */
+  static ofRecords(firstSeq: number, records: number, dataBytes: number, flags = 0): BlockBuilder {
+    const bytes = BLOCK_HEADER_BYTES + records * RECORD_HEADER_BYTES + dataBytes;
+    return new BlockBuilder(firstSeq, Buffer.allocUnsafeSlow(bytes), flags);
+  }
+
+  /** Memory of a block whose first record has that much data. */
+  static memoryFor(recordBytes: number): Buffer {
     const needed = BLOCK_HEADER_BYTES + RECORD_HEADER_BYTES + recordBytes;
-    this.#bytes = Buffer.allocUnsafeSlow(Math.max(BLOCK_BYTES, needed));
+    return Buffer.allocUnsafeSlow(Math.max(BLOCK_BYTES, needed));
+  }
+
+  /** Whether memory that was used before can hold such a block. */
+  static hasRoom(memory: Buffer | undefined, recordBytes: number): memory is Buffer {
+    const needed = BLOCK_HEADER_BYTES + RECORD_HEADER_BYTES + recordBytes;
+    return memory !== undefined && needed <= memory.length;
   }
 
   get records(): number {
@@ -82,11 +99,15 @@ export class BlockBuilder {
     return this.firstSeq + this.#records - 1;
   }
 
+  /** Whether `finish` leaves its memory unused: it filled too little of it. */
+  get isLoose(): boolean {
+    return this.#used < this.#bytes.length * TIGHT_SHARE;
+  }
+
   /** The whole block, uncompressed; nothing may be added after. */
   finish(): Buffer {
-    const isLoose = this.#used < this.#bytes.length * TIGHT_SHARE;
     const used = this.#bytes.subarray(0, this.#used);
-    const block = isLoose ? Buffer.from(new Uint8Array(used).buffer) : used;
+    const block = this.isLoose ? Buffer.from(new Uint8Array(used).buffer) : used;
     const rawBytes = this.#used - BLOCK_HEADER_BYTES;
     encodeBlockHeader(block, {
       flags: this.#flags,

@@ -27,6 +27,8 @@ export interface Damage {
   records: number;
   /** As they lie in the file. */
   bytes: number;
+  /** Where the last whole record ends, of a file whose end is cut. */
+  cutAt?: number;
 }
 
 export const noDamage = (): Damage => ({ blocks: 0, records: 0, bytes: 0 });
@@ -77,6 +79,15 @@ export function readRecords(
     records.push(recordAt(raw, start, numbered ? first + place : firstSeq));
   }
   return records;
+}
+
+/** The records of a block that was just made: nothing of it is doubted. */
+export function* walkRecords(raw: Buffer, count: number, firstSeq: number): Generator<RawRecord> {
+  let at = 0;
+  for (let index = 0; index < count; index += 1) {
+    yield recordAt(raw, at, firstSeq + index);
+    at = endOf(raw, at);
+  }
 }
 
 /** How many records from the start of `raw` on hold, and where they end: of a block that was cut. */

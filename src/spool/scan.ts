@@ -82,13 +82,18 @@ export async function* scanBlocks(
     const before = skipped - (source.size - cut.at);
     noteSkipped(damage, before, cut.header.firstSeq - (expected ?? cut.header.firstSeq));
     yield* endCut(cut, source.size, damage);
-  } else if (skipped > 0) noteSkipped(damage, skipped, 0);
+  } else if (skipped > 0) {
+    noteSkipped(damage, skipped, 0);
+    if (skipped < BLOCK_HEADER_BYTES) damage.cutAt = source.size - skipped;
+  }
 }
 
 function* endCut(found: FoundBlock, size: number, damage: Damage): Generator<FoundBlock> {
-  damage.bytes += size - found.at - found.bytes.length;
+  const { records } = found.header;
+  damage.cutAt = records > 0 ? found.at + found.bytes.length : found.at;
+  damage.bytes += size - damage.cutAt;
   damage.records += found.lostRecords;
-  if (found.header.records > 0) yield found;
+  if (records > 0) yield found;
 }
 
 /** Records with sequence numbers. */

@@ -17,6 +17,11 @@ export interface EnvironmentOptions {
   /** Address space, not memory or disk. Large from the start: growing it means mapping it anew. */
   mapBytes: number;
   readersMax?: number;
+  /**
+   * A commit's return promises that it outlives the process; the disk has it soon after. After a
+   * power failure the last ones may be missing. Default: it promises the disk.
+   */
+  isLateToDisk?: boolean;
 }
 
 /** An LMDB environment with one database, of which this program is the only user. */
@@ -32,7 +37,7 @@ export function hasEnvironment(directory: string): boolean {
  * @throws Error telling why it can't be opened
  */
 export function openEnvironment(directory: string, options: EnvironmentOptions): Environment {
-  const { readOnly, format, mapBytes, readersMax } = options;
+  const { readOnly, format, mapBytes, readersMax, isLateToDisk = false } = options;
   // `permissionsMode` is lmdb's own option; its type declarations miss it.
   const settings: RootDatabaseOptions & { path: string; permissionsMode: number } = {
     path: directory,
@@ -41,8 +46,7 @@ export function openEnvironment(directory: string, options: EnvironmentOptions):
     readOnly,
     ...(readersMax === undefined ? {} : { maxReaders: readersMax }),
     mapSize: mapBytes,
-    // What a commit's return promises is on the disk.
-    overlappingSync: false,
+    overlappingSync: isLateToDisk,
   };
   if (!readOnly) {
     mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });

@@ -111,15 +111,15 @@ test('damage in several places never makes up a record', async () => {
 });
 
 test('a block in a payload is not taken for one of the segment', async () => {
-  const inner = new BlockBuilder(1_000_000);
+  const inner = new BlockBuilder(1_000_000, BlockBuilder.memoryFor(0));
   inner.add(RecordKind.FRAME, 0, 1, Buffer.from('made up by a sensor'));
   const newer = Buffer.from(inner.finish());
   newer[BLOCK_VERSION] = 9;
   newer.writeUInt32LE(headerCrc(newer, 0), BLOCK_CRC);
-  const outer = new BlockBuilder(1);
+  const outer = new BlockBuilder(1, BlockBuilder.memoryFor(0));
   outer.add(RecordKind.FRAME, 0, 1, newer);
   outer.add(RecordKind.FRAME, 0, 1, inner.finish());
-  const next = new BlockBuilder(3);
+  const next = new BlockBuilder(3, BlockBuilder.memoryFor(0));
   next.add(RecordKind.FRAME, 0, 1, Buffer.from('good'));
   const bytes = Buffer.concat([outer.finish(), next.finish()]);
   bytes[0]! ^= 1;
@@ -132,7 +132,7 @@ test('a block in a payload is not taken for one of the segment', async () => {
 });
 
 test('what a newer release wrote is refused, not skipped', async () => {
-  const builder = new BlockBuilder(1);
+  const builder = new BlockBuilder(1, BlockBuilder.memoryFor(0));
   builder.add(RecordKind.END, 0, 1, Buffer.from('{}'));
   const block = builder.finish();
   for (const [at, value] of [
@@ -147,9 +147,9 @@ test('what a newer release wrote is refused, not skipped', async () => {
 });
 
 test('the records of a preface take no sequence numbers', async () => {
-  const preface = new BlockBuilder(41, 0, BlockFlag.PREFACE);
+  const preface = new BlockBuilder(41, BlockBuilder.memoryFor(0), BlockFlag.PREFACE);
   for (const ref of [1, 2]) preface.add(RecordKind.OPEN, 1, ref, Buffer.from('{}'));
-  const block = new BlockBuilder(41);
+  const block = new BlockBuilder(41, BlockBuilder.memoryFor(0));
   block.add(RecordKind.FRAME, 0, 2, Buffer.alloc(62));
   const { records, damage } = await readAll(Buffer.concat([preface.finish(), block.finish()]));
   assert.deepEqual(

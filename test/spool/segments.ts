@@ -26,7 +26,7 @@ export async function smallSegment(
   let seq = options.firstSeq;
   let at = 0;
   for (let index = 0; index < options.blocks; index += 1) {
-    const builder = new BlockBuilder(seq);
+    const builder = new BlockBuilder(seq, BlockBuilder.memoryFor(0));
     const block = at;
     for (let count = 1 + random.below(5); count > 0; count -= 1) {
       const data = random.bytes(random.below(40));

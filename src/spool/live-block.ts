@@ -1,0 +1,56 @@
+import { BlockBuilder } from './block-builder.js';
+import { BlockFlag, RECORD_CONTINUED, RecordKind } from './layout.js';
+import { encodeOpen } from './session-record.js';
+import type { SessionSpan, SpoolBlock, SpoolRecord } from './types.js';
+
+/** A finished block, in memory or read from the disk. */
+export class LiveBlock implements SpoolBlock {
+  readonly firstSeq: number;
+  readonly count: number;
+  readonly bytes: Buffer;
+  readonly sessions: readonly SessionSpan[];
+  /** When its first record came, ms of a clock that never goes back. */
+  readonly since: number;
+  readonly #records: () => Iterable<SpoolRecord>;
+
+  constructor(
+    block: { firstSeq: number; count: number; bytes: Buffer; sessions: readonly SessionSpan[] },
+    since: number,
+    records: () => Iterable<SpoolRecord>,
+  ) {
+    this.firstSeq = block.firstSeq;
+    this.count = block.count;
+    this.bytes = block.bytes;
+    this.sessions = block.sessions;
+    this.since = since;
+    this.#records = records;
+  }
+
+  get lastSeq(): number {
+    return this.firstSeq + this.count - 1;
+  }
+
+  records(): Iterable<SpoolRecord> {
+    return this.#records();
+  }
+
+  preface(): Buffer | undefined {
+    return prefaceOf(
+      this.firstSeq,
+      this.sessions.filter(({ opens }) => !opens),
+    );
+  }
+}
+
+/** A block of OPENs without sequence numbers, before the record `firstSeq`; undefined for none. */
+export function prefaceOf(firstSeq: number, sessions: readonly SessionSpan[]): Buffer | undefined {
+  if (sessions.length === 0) return undefined;
+  const opens = sessions.map(({ ref, session, before }) => ({
+    ref,
+    data: encodeOpen({ session, before }),
+  }));
+  const bytes = opens.reduce((sum, { data }) => sum + data.length, 0);
+  const builder = BlockBuilder.ofRecords(firstSeq, opens.length, bytes, BlockFlag.PREFACE);
+  for (const { ref, data } of opens) builder.add(RecordKind.OPEN, RECORD_CONTINUED, ref, data);
+  return builder.finish();
+}
