@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { GatewayError, messageOf } from '../errors.js';
+import { packageVersion } from '../version.js';
 import { COMMANDS, type CommandEntry, HELP_FOOTER } from './help.js';
 
 /** Runs one command line to its end, or throws what ended it. Reads the named command alone. */
@@ -19,7 +19,7 @@ export async function buildProgram(
 ): Promise<Command> {
   const program = new Command('d4gw')
     .description('A gateway for the D4 protocol: verifies the streams of sensors and stores them.')
-    .version(version())
+    .version(packageVersion())
     .addHelpText('after', HELP_FOOTER);
   const [first, second] = args;
   const wanted = first === 'help' ? second : first;
@@ -69,9 +69,4 @@ export function report(error: unknown, write = (text: string) => process.stderr.
     write(`d4gw: unexpected: ${text} (D4GW_DEBUG=1 shows where)\n`);
   }
   return 1;
-}
-
-function version(): string {
-  const file = new URL('../../../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }

@@ -29,12 +29,13 @@ Exit codes: 0 stopped, 1 it could not run, 2 the configuration is wrong.`,
         process.on(signal, stop);
         process.off(signal, stopEarly);
       }
-      if (options.config === undefined) process.stderr.write(welcome(primary.sources));
+      if (options.config === undefined)
+        process.stderr.write(welcome(primary.sources, primary.control));
     });
 }
 
 /** What to do next, for somebody who starts the gateway for the first time. */
-function welcome(sources: readonly string[]): string {
+function welcome(sources: readonly string[], control: Primary['control']): string {
   const d4gw = 'node dist/src/main.js';
   return `
 d4-gateway listens on ${sources.join(', ')}.
@@ -45,7 +46,8 @@ Add a sensor and stream a live capture to it, from another terminal in this dire
   sudo tcpdump -i any -U -w - 'not port 4443' | \\
     ${d4gw} client -c ./my-sensor --to 127.0.0.1:4443 --ca data/tls/cert.pem
 
-The stream is stored under data/sensors. Stop with Ctrl-C.
+The stream is stored under data/sensors. The control plane answers at ${control?.url}, with the token in
+data/control/admin-token (metrics, REST API: see the README). Stop with Ctrl-C.
 
 `;
 }

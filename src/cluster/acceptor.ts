@@ -164,7 +164,8 @@ export function sourceName(source: ListenConfig): string {
   return `${kind} ${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
-function listenError(name: string, error: NodeJS.ErrnoException): GatewayError {
+/** Names what can't be listened on, and the mend. */
+export function listenError(name: string, error: NodeJS.ErrnoException): GatewayError {
   const mend: Record<string, string> = {
     EADDRINUSE: 'it is in use; stop the other program or choose another',
     EACCES: 'permission denied; ports under 1024 and foreign directories need rights',

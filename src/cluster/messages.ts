@@ -1,5 +1,6 @@
 import type { Config } from '../config/schema.js';
 import type { SessionTotals } from '../ledger/totals.js';
+import type { SinkSideStats, WorkerStats } from '../stats/messages.js';
 
 /**
  * What the parts of the gateway tell each other, by IPC (primary and workers) and by MessagePort
@@ -58,6 +59,7 @@ export type ToWorker =
   | { t: 'sync'; connection: number }
   | ({ t: 'end'; code: number; detail: string } & SlotRef)
   | { t: 'folded'; ids: string[] }
+  | { t: 'hold'; sink: string; held: boolean }
   | { t: 'drain'; deadlineMs: number; alone?: boolean };
 
 /** Worker → primary. */
@@ -67,14 +69,26 @@ export type ToPrimary =
   | { t: 'taken'; connection: number }
   | { t: 'synced'; connection: number }
   | { t: 'closed'; connection: number }
-  | { t: 'refused'; reason: string }
+  | { t: 'refused'; reason: string; address: string; detail: string; sensor?: string }
   | { t: 'rejected'; sensor: string; reason: string; detail: string; address: string }
-  | ({ t: 'verified'; id: string; sensor: string; type: number } & SlotRef)
+  | ({ t: 'verified' } & VerifiedSession)
   | { t: 'over'; id: string }
   | { t: 'ended'; totals: SessionTotals }
   | { t: 'activity'; seen: Activity[] }
   | { t: 'note'; sensor: string; text: string }
+  | { t: 'stats'; stats: WorkerStats }
   | { t: 'drained' };
+
+/** A session of which a frame held, and where it is. */
+export interface VerifiedSession extends SlotRef {
+  id: string;
+  sensor: string;
+  type: number;
+  address: string;
+  source: string;
+  /** Ms since the epoch. */
+  openedAt: number;
+}
 
 /** A sensor was heard: its newest verified frame, and where it came from. */
 export interface Activity {
@@ -98,11 +112,13 @@ export type ToIntake =
   | ({ t: 'routed'; sinks: number } & SlotRef)
   | ({ t: 'free' } & SlotRef)
   | { t: 'pressure'; sink: number; full: boolean }
+  | { t: 'stats'; stats: SinkSideStats }
   | { t: 'up'; message: ToPrimary };
 
 /** I/O thread → sink thread. `alone`: there is no primary any more that would take totals. */
 export type ToPipeline =
   | { t: 'folded'; ids: string[] }
+  | { t: 'hold'; sink: string; held: boolean }
   | { t: 'drain'; deadlineMs: number; alone?: boolean };
 
 /** The text of an OPEN event in the ring, as JSON. */

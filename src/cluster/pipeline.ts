@@ -42,6 +42,8 @@ export interface PipelineOptions {
   metaTypes: readonly string[];
   journal: LedgerJournal;
   log: Logger;
+  /** Before a session's row is freed: the last look at its figures. */
+  leaving(session: LiveSession): void;
 }
 
 /**
@@ -61,7 +63,9 @@ export class Pipeline {
   readonly #touched: LiveSession[] = [];
   readonly #frame: FrameRef = { header: 0, payload: 0, size: 0, type: 0 };
   readonly #post: (message: ToIntake) => void;
+  /** Sinks by bit: those that asked for no more, and those that an operator holds. */
   #fullSinks = 0;
+  #heldSinks = 0;
   #metaBytes = 0;
   #now = 0;
   #onIdle: (() => void) | undefined;
@@ -128,6 +132,7 @@ export class Pipeline {
       const session = this.#byId.get(id);
       if (!session) continue;
       const { slot, generation } = session;
+      this.#options.leaving(session);
       session.row.release();
       const key = this.#options.map.keyBase + slot * KEY_BYTES;
       this.#memory.fill(0, key, key + KEY_BYTES);
@@ -160,9 +165,18 @@ export class Pipeline {
 
   /** A sink that was full takes again. */
   drained(sink: number): void {
-    if ((this.#fullSinks & (1 << sink)) === 0) return;
-    this.#fullSinks &= ~(1 << sink);
-    this.#post({ t: 'pressure', sink, full: false });
+    this.#press(this.#fullSinks & ~(1 << sink), this.#heldSinks);
+  }
+
+  /** An operator holds a sink, or lets it go: its sessions wait meanwhile, as if it were full. */
+  hold(sink: number, held: boolean): void {
+    const bit = 1 << sink;
+    this.#press(this.#fullSinks, held ? this.#heldSinks | bit : this.#heldSinks & ~bit);
+  }
+
+  pressureOf(sink: number): { full: boolean; held: boolean } {
+    const bit = 1 << sink;
+    return { full: (this.#fullSinks & bit) !== 0, held: (this.#heldSinks & bit) !== 0 };
   }
 
   #open(seq: number): void {
@@ -222,14 +236,16 @@ export class Pipeline {
     // Received is never behind delivered, not even for a sink that delivers at once.
     this.#countReceived(session);
     const full = session.fanout!.write(frame) & ~this.#fullSinks;
-    if (full !== 0) this.#pressed(full);
+    if (full !== 0) this.#press(this.#fullSinks | full, this.#heldSinks);
   }
 
   #firstVerified(session: LiveSession): void {
     session.verified = true;
     const { id, slot, generation, sensor, type, address, source } = session;
     this.#options.log.info({ session: id, sensor, type, address, source }, 'session opened');
-    this.#up({ t: 'verified', id, slot, generation, sensor, type });
+    const openedAt = session.openedAt.getTime();
+    const who = { sensor, type, address, source, openedAt };
+    this.#up({ t: 'verified', id, slot, generation, ...who });
   }
 
   /** @param frame of type 2, header and payload */
@@ -294,10 +310,15 @@ export class Pipeline {
     this.#post({ t: 'reject', slot, generation, code, detail, sensor, address, source });
   }
 
-  #pressed(sinks: number): void {
-    this.#fullSinks |= sinks;
-    for (let sink = 0; sinks >> sink !== 0; sink += 1) {
-      if ((sinks & (1 << sink)) !== 0) this.#post({ t: 'pressure', sink, full: true });
+  /** Tells the I/O thread of each sink that begins or ceases to hold its sessions back. */
+  #press(full: number, held: number): void {
+    const changed = (this.#fullSinks | this.#heldSinks) ^ (full | held);
+    this.#fullSinks = full;
+    this.#heldSinks = held;
+    for (let sink = 0; changed >> sink !== 0; sink += 1) {
+      const bit = 1 << sink;
+      if ((changed & bit) === 0) continue;
+      this.#post({ t: 'pressure', sink, full: ((full | held) & bit) !== 0 });
     }
   }
 

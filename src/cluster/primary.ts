@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { CertificateView } from '../alerts/conditions.js';
 import { loadTls } from '../config/certificate.js';
 import { lockDataDir, prepareDataDir } from '../config/data-dir.js';
 import { gatewayId } from '../config/gateway-id.js';
@@ -6,18 +7,23 @@ import { openFilesWarning } from '../config/open-files.js';
 import type { Config } from '../config/schema.js';
 import { readSharedSecret } from '../config/secret.js';
 import { REGISTRY_POLL_MS } from '../constants.js';
+import { type ControlOptions, ControlPlane } from '../control/control.js';
+import type { ControlledGateway } from '../control/gateway.js';
 import { GatewayError, messageOf } from '../errors.js';
+import { reportOf } from '../ledger/report.js';
 import { type LedgerStore, openLedger } from '../ledger/store.js';
 import { createLogger } from '../log/logger.js';
 import { RateLimitedLog } from '../log/rate.js';
 import { openRegistry } from '../registry/lmdb.js';
 import type { Registry } from '../registry/store.js';
 import { checkFilesDirectory } from '../sinks/files/files-sink.js';
+import { packageVersion } from '../version.js';
 import { endName, Reject } from '../wire/reject.js';
 import { Acceptor, sourceName } from './acceptor.js';
 import { Bookkeeper } from './bookkeeper.js';
 import { Duplicates } from './duplicates.js';
 import type { SourceStart, ToPrimary, WorkerStart } from './messages.js';
+import { Observation } from './observation.js';
 import { planProcesses } from './plan.js';
 import { Recoveries } from './recovery.js';
 import { Supervisor } from './supervisor.js';
@@ -43,6 +49,11 @@ export class Primary {
   readonly #sourceNames: string[];
   readonly #poll: NodeJS.Timeout;
   readonly #recoveries: Recoveries;
+  readonly #observation: Observation;
+  readonly #certificates: readonly CertificateView[];
+  readonly #startedAt = Date.now();
+  #phase: ControlledGateway['phase'] = 'starting';
+  #control: ControlPlane | undefined;
   #stopping: Promise<boolean> | undefined;
 
   /**
@@ -57,17 +68,19 @@ export class Primary {
     let primary: Primary | undefined;
     try {
       const log = createLogger(config.log);
-      const start = await prepareStart(config, log);
+      const { control, certificates, ...start } = await prepareStart(config, log);
       const fewFiles = openFilesWarning(config);
       if (fewFiles !== undefined) log.warn(fewFiles);
       const registry = openRegistry(config.dataDir, {});
       const ledger = openLedger(config.dataDir, {});
-      primary = new Primary(config, start, log, registry, ledger, unlock);
+      primary = new Primary(config, start, certificates, log, registry, ledger, unlock);
       await primary.#recoveries.start();
       await primary.#supervisor.start();
+      if (control) await primary.#startControl(control);
       await primary.#listen();
       const { workers, threads } = start;
       log.info({ sources: primary.sources, workers, threads }, 'listening');
+      primary.#phase = 'running';
       return primary;
     } catch (error) {
       if (primary) await primary.#abandon();
@@ -79,6 +92,7 @@ export class Primary {
   private constructor(
     config: Config,
     start: Omit<WorkerStart, 'index'>,
+    certificates: readonly CertificateView[],
     log: Logger,
     registry: Registry,
     ledger: LedgerStore,
@@ -90,6 +104,9 @@ export class Primary {
     this.#ledger = ledger;
     this.#unlock = unlock;
     this.#rejects = new RateLimitedLog(log);
+    this.#certificates = certificates;
+    const kinds = Object.entries(config.sinks).map(([name, { kind }]) => [name, kind] as const);
+    this.#observation = new Observation(start.workers, new Map(kinds));
     this.#recoveries = new Recoveries(config.dataDir, ledger, log);
     this.#sourceNames = start.sources.map(({ name }) => name);
     this.#duplicates = new Duplicates(config.admission.duplicateSession);
@@ -100,6 +117,11 @@ export class Primary {
     this.#supervisor = new Supervisor(starts, log, {
       message: (index, message) => this.#fromWorker(index, message),
       died: (index, connections) => this.#workerGone(index, connections),
+      ready: (index) => {
+        for (const sink of this.#observation.held) {
+          this.#supervisor.send(index, { t: 'hold', sink, held: true });
+        }
+      },
       lost: (connection, detail) => {
         this.#acceptor.closed(connection);
         this.#refused(Reject.NO_WORKER, { detail });
@@ -138,6 +160,11 @@ export class Primary {
     return this.#sourceNames;
   }
 
+  /** Where the control plane is reached, and where its first token was written just now. */
+  get control(): Pick<ControlPlane, 'url' | 'firstTokenFile'> | undefined {
+    return this.#control;
+  }
+
   /**
    * Stops accepting, finishes what was received, closes the files. Called again it ends all at once.
    * @returns whether everything was finished before the deadline
@@ -153,6 +180,7 @@ export class Primary {
 
   async #stop(): Promise<boolean> {
     this.#log.info('stopping: nothing more is accepted');
+    this.#phase = 'stopping';
     const { drainTimeoutMs } = this.#config.limits;
     const deadline = Date.now() + drainTimeoutMs;
     await this.#acceptor.close();
@@ -167,10 +195,58 @@ export class Primary {
 
   async #close(): Promise<void> {
     clearInterval(this.#poll);
+    await this.#control?.close();
     this.#rejects.close();
     await this.#registry.close();
     await this.#ledger.close();
     this.#unlock();
+  }
+
+  async #startControl(options: ControlOptions): Promise<void> {
+    const log = this.#log.child({ part: 'control' });
+    this.#control = await ControlPlane.start(this.#controlled(), options, log);
+    const { url, firstTokenFile } = this.#control;
+    this.#log.info({ url }, 'the control plane listens');
+    if (firstTokenFile !== undefined) {
+      this.#log.info({ file: firstTokenFile }, 'the first admin token was written to this file');
+    }
+  }
+
+  /** This gateway as the control plane sees it. */
+  #controlled(): ControlledGateway {
+    const self = this;
+    const { stats, sessions, rejects, held } = this.#observation;
+    return {
+      version: packageVersion(),
+      startedAt: this.#startedAt,
+      config: this.#config,
+      registry: this.#registry,
+      certificates: this.#certificates,
+      sources: this.#sourceNames,
+      stats,
+      sessions,
+      rejects,
+      get phase() {
+        return self.#phase;
+      },
+      get connections() {
+        return self.#acceptor.connections;
+      },
+      ledger: (sensor) => reportOf(this.#ledger, this.#config.dataDir, sensor),
+      endSession(id, code, detail) {
+        const place = sessions.get(id);
+        if (!place) return false;
+        const { worker, slot, generation } = place;
+        self.#supervisor.send(worker, { t: 'end', slot, generation, code, detail });
+        return true;
+      },
+      holdSink(sink, isHeld) {
+        if (isHeld) held.add(sink);
+        else held.delete(sink);
+        self.#supervisor.broadcast({ t: 'hold', sink, held: isHeld });
+      },
+      onFlow: (listener) => this.#observation.onFlow(listener),
+    };
   }
 
   async #listen(): Promise<void> {
@@ -186,13 +262,18 @@ export class Primary {
   }
 
   /** A connection ended before a worker had it: the ledger counts it, a few are logged. */
-  #refused(code: number, fields: object): void {
+  #refused(
+    code: number,
+    fields: { source?: string | undefined; address?: string | undefined; detail?: string },
+  ): void {
     const reason = endName(code);
     this.#rejects.warn(reason, fields, 'rejected');
+    this.#observation.refused(reason, fields.address, fields.detail ?? '');
     this.#bookkeeper.refused(reason);
   }
 
   #fromWorker(index: number, message: ToPrimary): void {
+    this.#observation.fromWorker(index, message);
     switch (message.t) {
       case 'closed':
         if (this.#supervisor.connectionClosed(index, message.connection)) {
@@ -247,17 +328,24 @@ export class Primary {
   async #workerGone(index: number, connections: readonly number[]): Promise<void> {
     for (const connection of connections) this.#acceptor.closed(connection);
     this.#duplicates.workerGone(index);
+    this.#observation.workerGone(index, this.#phase !== 'stopping');
     await this.#bookkeeper.flush();
     this.#recoveries.workerEnded(index);
   }
 }
 
-/** Reads and checks all that the workers need; throws what a user has to mend. */
-async function prepareStart(config: Config, log: Logger): Promise<Omit<WorkerStart, 'index'>> {
+type PreparedStart = Omit<WorkerStart, 'index'> & {
+  control: ControlOptions | undefined;
+  certificates: CertificateView[];
+};
+
+/** Reads and checks all that is needed to begin; throws what a user has to mend. */
+async function prepareStart(config: Config, log: Logger): Promise<PreparedStart> {
   for (const [name, sink] of Object.entries(config.sinks)) {
     if (sink.kind === 'files') await checkFilesDirectory(name, sink.dir);
   }
   const sources: SourceStart[] = [];
+  const certificates: CertificateView[] = [];
   for (const source of config.listen) {
     const name = sourceName(source);
     if ('unix' in source) sources.push({ kind: 'unix', name });
@@ -266,6 +354,7 @@ async function prepareStart(config: Config, log: Logger): Promise<Omit<WorkerSta
       const secure = 'tls' in source ? source.tls : source.wss;
       const tls = await loadTls(secure, config.dataDir);
       for (const warning of tls.warnings) log.warn({ source: name }, warning);
+      certificates.push({ source: name, notAfter: tls.notAfter });
       const { cert, key, ca, requestCert, rejectUnauthorized } = tls;
       const accept = { requestCert, rejectUnauthorized };
       sources.push({
@@ -284,7 +373,22 @@ async function prepareStart(config: Config, log: Logger): Promise<Omit<WorkerSta
     ...planProcesses(config),
     ...(secret === undefined ? {} : { sharedSecret: secret.toString('base64') }),
     sources,
+    control: await prepareControl(config, certificates, log),
+    certificates,
   };
+}
+
+async function prepareControl(
+  { control: config, dataDir }: Config,
+  certificates: CertificateView[],
+  log: Logger,
+): Promise<ControlOptions | undefined> {
+  if (!config?.tls) return config && { config, tls: undefined };
+  const tls = await loadTls(config.tls, dataDir);
+  for (const warning of tls.warnings) log.warn({ source: 'control' }, warning);
+  const { certFile, keyFile, notAfter } = tls;
+  certificates.push({ source: 'control', notAfter });
+  return { config, tls: { certFile, keyFile } };
 }
 
 function readSecret(file: string): Buffer {

@@ -12,6 +12,9 @@ import type { Wake } from '../ring/wait.js';
 import { RouteTable } from '../route/table.js';
 import { createSink } from '../sinks/create.js';
 import type { Sink, SinkHost } from '../sinks/sink.js';
+import { Counters } from '../stats/counters.js';
+import { FLOW_MS, type SinkStats, STATS_MS } from '../stats/messages.js';
+import { ThreadMonitor } from '../stats/thread-monitor.js';
 import { Admission } from '../verify/admission.js';
 import { memoryCopy } from '../wasm/copy.js';
 import { instantiate } from '../wasm/loader.js';
@@ -48,6 +51,9 @@ export class SinkSide {
   readonly #pipeline: Pipeline;
   readonly #sinks: Sink[];
   readonly #timers: NodeJS.Timeout[];
+  readonly #counters: Counters;
+  readonly #monitor = new ThreadMonitor();
+  #flowAt = 0;
   #registryVersion: number;
   #closed = false;
 
@@ -68,6 +74,7 @@ export class SinkSide {
       sessions: map.sessions,
       onFault: (error) => log.error({ error: error.message }, 'the journal cannot be written'),
     });
+    this.#counters = new Counters(sinkNames);
     this.#consumer = new RingConsumer(memory, map, wake);
     this.#sinks = sinkNames.map((name, sink) =>
       createSink(name, config.sinks[name]!, this.#host(sink, sinkNames.length, options)),
@@ -92,6 +99,7 @@ export class SinkSide {
         metaTypes: config.admission.metaTypes,
         journal: this.#journal,
         log,
+        leaving: (session) => this.#counters.take(session),
       },
       post,
     );
@@ -99,6 +107,7 @@ export class SinkSide {
       setInterval(() => this.#journal.sync(), LEDGER_SYNC_MS),
       setInterval(() => this.#pipeline.reportActivity(), ACTIVITY_MS),
       setInterval(() => this.#pollRegistry(), REGISTRY_POLL_MS),
+      setInterval(() => this.#tell(), STATS_MS),
     ];
     this.#consumer.sleep(this.#soon);
     post({ t: 'started' });
@@ -106,6 +115,7 @@ export class SinkSide {
 
   handle(message: ToPipeline): void {
     if (message.t === 'folded') this.#pipeline.folded(message.ids);
+    else if (message.t === 'hold') this.#hold(message.sink, message.held);
     else void this.#drain(message.deadlineMs, message.alone);
   }
 
@@ -119,6 +129,35 @@ export class SinkSide {
     if (this.#pipeline.drain()) setImmediate(this.#turn);
     else this.#consumer.sleep(this.#soon);
   };
+
+  #hold(name: string, held: boolean): void {
+    const sink = this.#sinks.findIndex((one) => one.name === name);
+    if (sink >= 0) this.#pipeline.hold(sink, held);
+  }
+
+  /** How the sink side is, for the primary. */
+  #tell(now = Date.now(), last = false): void {
+    let sessions = 0;
+    for (const session of this.#pipeline.sessions) {
+      if (session.verified && !session.settled) sessions += 1;
+      this.#counters.take(session);
+    }
+    const sinks: SinkStats[] = this.#sinks.map((sink, index) => {
+      const { name, kind } = sink;
+      const status = sink.status?.() ?? { state: 'ok' as const };
+      return { name, kind, ...this.#pipeline.pressureOf(index), ...status };
+    });
+    const isDue = last || now - this.#flowAt >= FLOW_MS;
+    if (isDue) this.#flowAt = now;
+    const stats = {
+      tallies: this.#counters.tallies,
+      sinks,
+      sessions,
+      thread: this.#monitor.sample(),
+      ...(isDue ? { flow: this.#counters.takeFlow() } : {}),
+    };
+    this.#post({ t: 'stats', stats });
+  }
 
   #pollRegistry(): void {
     const version = this.#registry.version();
@@ -136,6 +175,7 @@ export class SinkSide {
     while (this.#pipeline.drain());
     await Promise.all(this.#sinks.map((sink) => sink.close(deadlineMs * CLOSE_SHARE)));
     await this.#pipeline.idle(alone);
+    this.#tell(Date.now(), true);
     this.close();
     this.#post({ t: 'drained' });
   }
@@ -143,6 +183,7 @@ export class SinkSide {
   close(): void {
     this.#closed = true;
     for (const timer of this.#timers) clearInterval(timer);
+    this.#monitor.close();
     this.#journal.close();
     this.#registry.close();
   }

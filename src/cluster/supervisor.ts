@@ -19,6 +19,8 @@ export interface SupervisorEvents {
   message(index: number, message: ToPrimary): void;
   /** A worker ended that should not have: its journal holds what was lost. Before a restart. */
   died(index: number, connections: readonly number[]): Promise<void>;
+  /** A worker has begun, and is told all that it must know beside its start. */
+  ready(index: number): void;
   /** A connection that was dealt reached no worker: it is closed. */
   lost(connection: number, detail: string): void;
 }
@@ -87,6 +89,10 @@ export class Supervisor {
     if (worker?.isConnected()) worker.send(message);
   }
 
+  broadcast(message: ToWorker): void {
+    for (const { index } of this.#seats) this.send(index, message);
+  }
+
   /** @returns whether it was one of that worker's */
   connectionClosed(index: number, connection: number): boolean {
     const { connections, handovers } = this.#seats[index]!;
@@ -132,6 +138,7 @@ export class Supervisor {
         worker.send(this.#drain ?? start);
       } else if (message.t === 'ready') {
         seat.ready = true;
+        this.#events.ready(seat.index);
         this.#onChange?.();
       } else if (message.t === 'taken') {
         seat.handovers.taken(message.connection);

@@ -18,6 +18,8 @@ import type { Origin } from '../sources/connection.js';
 import { Intake } from '../sources/intake.js';
 import { TlsSource } from '../sources/tls.js';
 import { WebSocketSource } from '../sources/websocket/source.js';
+import type { SinkSideStats } from '../stats/messages.js';
+import { ThreadMonitor } from '../stats/thread-monitor.js';
 import { Admission } from '../verify/admission.js';
 import { createMemory, instantiate, loadModule } from '../wasm/loader.js';
 import { endName, type RejectCode } from '../wire/reject.js';
@@ -46,6 +48,10 @@ class GatewayWorker {
   readonly #intake: Intake;
   readonly #tls: (TlsSource | undefined)[];
   readonly #timers: NodeJS.Timeout[];
+  readonly #producer: RingProducer;
+  readonly #ringBytes: number;
+  /** Of the I/O thread; inline, the sink side's is the same. */
+  readonly #monitor: ThreadMonitor | undefined;
   #toPipeline: (message: ToPipeline) => void = () => {};
   #registryVersion: number;
 
@@ -77,11 +83,14 @@ class GatewayWorker {
     const secret = start.sharedSecret;
     const wake = threads === 'inline' ? this.#inline(options) : this.#pipelined(options);
     const block = assemblyBlockBytes(limits.maxPayloadBytes);
+    this.#monitor = threads === 'inline' ? undefined : new ThreadMonitor();
+    this.#ringBytes = map.ringBytes;
+    this.#producer = new RingProducer(memory, map, wake);
     this.#intake = new Intake(
       {
         memory,
         map,
-        producer: new RingProducer(memory, map, wake),
+        producer: this.#producer,
         bindings: instantiate(module, memory, SCRATCH_PRODUCER, map, limits.maxPayloadBytes),
         blocks: new BuddyAllocator(map.arenaBase, map.assemblyBytes, 256, block),
         admission: new Admission(
@@ -119,6 +128,7 @@ class GatewayWorker {
         this.#intake.end(message, message.code, message.detail);
         break;
       case 'folded':
+      case 'hold':
         this.#toPipeline(message);
         break;
       case 'drain':
@@ -211,6 +221,9 @@ class GatewayWorker {
         if (message.message.t === 'verified') this.#intake.verified(message.message);
         this.#send(message.message);
         break;
+      case 'stats':
+        this.#tell(message.stats);
+        break;
       case 'drained':
         this.#close();
         break;
@@ -219,10 +232,31 @@ class GatewayWorker {
     }
   }
 
+  #tell(side: SinkSideStats): void {
+    const { user, system } = process.cpuUsage();
+    this.#send({
+      t: 'stats',
+      stats: {
+        ...side,
+        pid: process.pid,
+        connections: this.#intake.connections,
+        ring: {
+          usedBytes: this.#producer.usedBytes(),
+          bytes: this.#ringBytes,
+          descriptors: this.#producer.unreleased(),
+        },
+        io: this.#monitor?.sample() ?? side.thread,
+        cpu: { user: user / 1e6, system: system / 1e6 },
+        rssBytes: process.memoryUsage.rss(),
+      },
+    });
+  }
+
   /** Everything is on disk and counted: the process may end. */
   #close(): void {
     for (const timer of this.#timers) clearInterval(timer);
     this.#rejects.close();
+    this.#monitor?.close();
     this.#registry.close();
     if (!process.connected) process.exit(0);
     process.send?.({ t: 'drained' } satisfies ToPrimary, () => process.exit(0));
@@ -231,7 +265,8 @@ class GatewayWorker {
   /** A connection ended before it had a session: no session's totals will tell of it. */
   #refused(code: number, origin: Origin, detail: string, sensor?: string): void {
     this.#rejected(code, origin, detail, sensor);
-    this.#send({ t: 'refused', reason: endName(code) });
+    const named = sensor === undefined ? {} : { sensor };
+    this.#send({ t: 'refused', reason: endName(code), address: origin.address, detail, ...named });
   }
 
   #rejected(

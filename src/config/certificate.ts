@@ -37,6 +37,7 @@ export interface TlsMaterial {
   generated: boolean;
   /** Where the certificate is, for sensors that shall trust it. */
   certFile: string;
+  keyFile: string;
   /** What the operator should know, one line each. */
   warnings: string[];
 }
@@ -82,6 +83,7 @@ export async function loadTls(
     notAfter: new Date(pair.certificate.validTo).toISOString(),
     generated,
     certFile: paths.certFile,
+    keyFile: paths.keyFile,
     warnings,
   };
 }

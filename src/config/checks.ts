@@ -27,6 +27,8 @@ export function crossProblems(config: Config): string[] {
     ...listenProblems(config.listen),
     ...sinkProblems(config),
     ...routeProblems(config),
+    ...controlProblems(config),
+    ...webhookProblems(config),
   ];
 }
 
@@ -86,7 +88,10 @@ function listenProblems(listen: readonly ListenConfig[]): string[] {
 
 type TlsListen = Extract<ListenConfig, { tls: unknown }>['tls'];
 
-function tlsProblems(at: string, { certFile, keyFile, caFile, clientCert }: TlsListen): string[] {
+type TlsFilesOf = Pick<TlsListen, 'certFile' | 'keyFile' | 'caFile' | 'clientCert'>;
+
+function tlsProblems(at: string, files: TlsFilesOf): string[] {
+  const { certFile, keyFile, caFile, clientCert } = files;
   const problems: string[] = [];
   if (certFile === undefined && keyFile !== undefined) {
     problems.push(`${at}.certFile: missing; keyFile needs it`);
@@ -172,6 +177,42 @@ function routeProblems({ routes, sinks }: Config): string[] {
     }
     return problems;
   });
+}
+
+function controlProblems({ control, listen }: Config): string[] {
+  if (!control) return [];
+  const { host, port, tls, insecure } = control;
+  const problems: string[] = [];
+  if (tls) problems.push(...tlsProblems('control.tls', { ...tls, clientCert: 'none' }));
+  if (!tls && !insecure && !isLoopback(host)) {
+    problems.push(
+      `control.host: ${shown(host)} is reached from elsewhere, and tokens would travel in the ` +
+        'clear: give control.tls ({} for a certificate of its own), listen on 127.0.0.1, or set ' +
+        'control.insecure: true',
+    );
+  }
+  const own: ListenConfig = { tcp: { host, port } };
+  const other = listen.findIndex((entry) => collide(own, entry));
+  if (other >= 0) problems.push(`control.port: ${port} is taken by listen[${other}]`);
+  return problems;
+}
+
+function webhookProblems({ alerts, control }: Config): string[] {
+  if (!control && alerts.webhooks.length + alerts.silence.length > 0) {
+    return ['alerts: the control plane sees to them: give control too, such as control: {}'];
+  }
+  return alerts.webhooks.flatMap(({ secretFile }, index) => {
+    if (secretFile === undefined) return [];
+    const at = `alerts.webhooks[${index}].secretFile`;
+    const unreadable = fileProblem(at, secretFile);
+    if (unreadable) return [unreadable];
+    const read = readSharedSecret(secretFile);
+    return 'problem' in read ? [`${at}: ${shown(secretFile)} ${read.problem}`] : [];
+  });
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
 /** Says why a file can't be read, or nothing. */

@@ -8,4 +8,5 @@ export const DEFAULT_CONFIG: z.input<typeof configSchema> = {
   listen: [{ tls: { host: '::', port: 4443 } }],
   sinks: { disk: { kind: 'files', dir: './data/sensors' } },
   routes: [{ match: {}, to: ['disk'] }],
+  control: { host: '127.0.0.1', port: 7000 },
 };

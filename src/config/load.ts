@@ -132,6 +132,21 @@ function withAbsolutePaths(config: Config, base: string): Config {
     ...config,
     dataDir: absolute(config.dataDir),
     admission: { ...admission, ...absoluteFiles(admission, ['sharedSecretFile'], absolute) },
+    ...(config.control?.tls
+      ? {
+          control: {
+            ...config.control,
+            tls: absoluteFiles(config.control.tls, ['certFile', 'keyFile'], absolute),
+          },
+        }
+      : {}),
+    alerts: {
+      ...config.alerts,
+      webhooks: config.alerts.webhooks.map((webhook) => ({
+        ...webhook,
+        ...absoluteFiles(webhook, ['secretFile'], absolute),
+      })),
+    },
     listen: config.listen.map((entry) => {
       if ('unix' in entry) return { unix: { path: absolute(entry.unix.path) } };
       if ('tcp' in entry) return entry;

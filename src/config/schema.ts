@@ -28,6 +28,7 @@ const WORKERS_MAX = 256;
 /** A frame of the largest payload fits one 16 MiB block of the assembly arena. */
 export const PAYLOAD_BYTES_MAX = 16 * MIB - 62;
 export const SINKS_MAX = 16;
+const WEBHOOKS_MAX = 16;
 
 const limits = section({
   maxPayloadBytes: bytes(1, PAYLOAD_BYTES_MAX)
@@ -102,6 +103,13 @@ const admission = section({
 const HOST_EXPECTED = 'an address or host name';
 const host = text(/^[A-Za-z0-9.:_%-]{1,253}$/, HOST_EXPECTED);
 const port = integer(0, 65_535);
+
+const PUBLIC_URL_EXPECTED = 'a URL such as https://d4.example.org, without a path';
+function isPublicUrl(value: string): boolean {
+  if (!URL.canParse(value)) return false;
+  const { protocol, origin } = new URL(value);
+  return /^https?:$/.test(protocol) && (value === origin || value === `${origin}/`);
+}
 
 const tlsKeys = {
   host: host.default('::').describe('Address to listen on.'),
@@ -241,6 +249,12 @@ const sensor = z
     return z.NEVER;
   });
 
+const groupNames = z
+  .array(text(GROUP_FORM, `a group's name: ${GROUP_EXPECTED}`), {
+    error: ({ input }) => wrong(input, "a list of groups' names"),
+  })
+  .min(1, { error: () => 'empty; expected at least one group' });
+
 const route = section({
   match: section({
     types: typeList
@@ -253,11 +267,7 @@ const route = section({
     metaTypes: listOrStar(metaType, 'meta types')
       .optional()
       .describe("Meta types of type 254; '*' takes all. Without it, every type."),
-    groups: z
-      .array(text(GROUP_FORM, `a group's name: ${GROUP_EXPECTED}`), {
-        error: ({ input }) => wrong(input, "a list of groups' names"),
-      })
-      .min(1, { error: () => 'empty matches nothing; leave it out to match every sensor' })
+    groups: groupNames
       .optional()
       .describe('Groups of which the sensor is in one; without it, every sensor.'),
   })
@@ -267,6 +277,67 @@ const route = section({
     z.string({ error: ({ input }) => wrong(input, 'the name of a sink') }),
     'sink names',
   ).describe('Names of sinks.'),
+});
+
+const control = section({
+  host: host.default('127.0.0.1').describe('Address of the admin server.'),
+  port: integer(0, 65_535).default(7000).describe('Port of the admin server; 0: any free one.'),
+  tls: section({
+    certFile: path('the certificate chain, PEM')
+      .optional()
+      .describe("Certificate chain, PEM; without it the gateway's own is used."),
+    keyFile: path('the private key, PEM').optional().describe('Private key of certFile, PEM.'),
+  })
+    .optional()
+    .describe('Speak TLS. {}: with the certificate that the gateway makes itself.'),
+  publicUrl: z
+    .string({ error: ({ input }) => wrong(input, PUBLIC_URL_EXPECTED) })
+    .refine(isPublicUrl, { error: ({ input }) => wrong(input, PUBLIC_URL_EXPECTED) })
+    .optional()
+    .describe('Where people reach it, where a proxy stands before it.'),
+  insecure: z
+    .boolean({ error: ({ input }) => wrong(input, 'true or false') })
+    .default(false)
+    .describe('Listen beyond loopback without TLS all the same: tokens travel in the clear.'),
+});
+
+const metrics = section({
+  perSensor: z
+    .boolean({ error: ({ input }) => wrong(input, 'true or false') })
+    .default(false)
+    .describe('Series for each sensor and type too: as many as there are sensors.'),
+});
+
+const WEBHOOK_EXPECTED = 'an http or https URL';
+const webhook = section({
+  url: z
+    .string({ error: ({ input }) => wrong(input, WEBHOOK_EXPECTED) })
+    .refine((value) => /^https?:$/.test(URL.canParse(value) ? new URL(value).protocol : ''), {
+      // Not the URL itself: its path may be a secret.
+      error: () => `expected ${WEBHOOK_EXPECTED}`,
+    })
+    .describe('Each alert is posted there, as JSON.'),
+  secretFile: path('the file with the secret')
+    .optional()
+    .describe('Signs each post; one final newline is dropped.'),
+});
+
+const alerts = section({
+  silence: z
+    .array(
+      section({
+        groups: groupNames.describe('Sensors that are in one of these groups.'),
+        seconds: integer(1, 366 * 86_400, 'seconds').describe('Each is expected this often.'),
+      }),
+      { error: ({ input }) => wrong(input, 'a list of groups and seconds') },
+    )
+    .default([])
+    .describe('Which sensors are expected how often; one that has its own interval goes by that.'),
+  webhooks: z
+    .array(webhook, { error: ({ input }) => wrong(input, 'a list of webhooks') })
+    .max(WEBHOOKS_MAX, { error: () => `expected at most ${WEBHOOKS_MAX}` })
+    .default([])
+    .describe('Where alerts are posted, when they open and when they close.'),
 });
 
 const log = section({
@@ -293,12 +364,18 @@ export const configSchema = section({
   listen: listOf(listen, 'tls, tcp, unix, wss').describe('Where sensors connect.'),
   sinks: sinks.describe('Destinations, by name.'),
   routes: listOf(route, 'routes').describe('Which stream goes to which sinks.'),
+  control: control
+    .optional()
+    .describe('The admin server: page, REST API, metrics. Without it there is none.'),
+  metrics: metrics.prefault({}),
+  alerts: alerts.prefault({}),
   log: log.prefault({}),
 });
 
 /** A valid configuration: every default filled in, every path absolute. */
 export type Config = z.output<typeof configSchema>;
 export type Limits = Config['limits'];
+export type ControlConfig = NonNullable<Config['control']>;
 
 /** The JSON Schema of a configuration file; `config.schema.json` beside this holds it. */
 export function configJsonSchema(): object {

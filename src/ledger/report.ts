@@ -4,7 +4,7 @@ import { balance, type Imbalance, inFlightOf } from './balance.js';
 import { isAside, listJournals } from './journal-names.js';
 import { type JournalSnapshot, readJournal } from './journal-reader.js';
 import { isRunning } from './process.js';
-import { openLedger, type RecoveryEvent, type Spoiled } from './store.js';
+import { type LedgerStore, openLedger, type RecoveryEvent, type Spoiled } from './store.js';
 import type { Amount, Totals } from './totals.js';
 
 /** A worker's death while the journals are read changes their names. */
@@ -76,19 +76,24 @@ export interface LedgerReport {
 export async function readLedger(dataDir: string, sensor?: string): Promise<LedgerReport> {
   const store = openLedger(dataDir, { readOnly: true });
   try {
-    // Journals before totals: a session that is folded in between is found in both, and its row
-    // is left out; the other way round it would be found in neither.
-    const { live, problems, damagedRows } = readLive(dataDir);
-    const contents = store.read(live.map(({ id }) => id));
-    const wanted = (totals: Totals) => sensor === undefined || totals.sensor === sensor;
-    const folded = contents.totals.filter(wanted);
-    const sessions = live.filter((session) => wanted(session) && !contents.folded.has(session.id));
-    const { refusals, workerDeaths, recoveries, spoiled } = contents;
-    const figures = summarize(folded, sessions);
-    return { ...figures, problems, damagedRows, refusals, workerDeaths, recoveries, spoiled };
+    return reportOf(store, dataDir, sensor);
   } finally {
     await store.close();
   }
+}
+
+/** The same of a ledger that is open. */
+export function reportOf(store: LedgerStore, dataDir: string, sensor?: string): LedgerReport {
+  // Journals before totals: a session that is folded in between is found in both, and its row
+  // is left out; the other way round it would be found in neither.
+  const { live, problems, damagedRows } = readLive(dataDir);
+  const contents = store.read(live.map(({ id }) => id));
+  const wanted = (totals: Totals) => sensor === undefined || totals.sensor === sensor;
+  const folded = contents.totals.filter(wanted);
+  const sessions = live.filter((session) => wanted(session) && !contents.folded.has(session.id));
+  const { refusals, workerDeaths, recoveries, spoiled } = contents;
+  const figures = summarize(folded, sessions);
+  return { ...figures, problems, damagedRows, refusals, workerDeaths, recoveries, spoiled };
 }
 
 /** What follows from the sessions alone. */

@@ -51,6 +51,18 @@ export interface RowOwner {
   released(row: SessionRow): void;
 }
 
+/** Takes what was added to a session's figures. */
+export interface Tally {
+  received(frames: number, bytes: number): void;
+  delivered(sink: number, frames: number, bytes: number): void;
+  rejected(code: number, frames: number, bytes: number): void;
+}
+
+/** Figures that are told, two each: received, each sink, each reason. */
+const TOLD_SINKS = 2;
+const TOLD_REJECTS = TOLD_SINKS + 2 * SINKS_MAX;
+const TOLD_FIGURES = TOLD_REJECTS + 2 * REJECT_SLOTS;
+
 /**
  * One session's figures, kept in the image of its journal row: counting allocates nothing. Bytes
  * are payload bytes.
@@ -73,6 +85,10 @@ export class SessionRow {
   #announcedFrames = 0;
   #announcedBytes = 0;
   #released = false;
+  #changes = 0;
+  /** What `tell` has told: the number of changes then, and the figures. */
+  #changesTold = 0;
+  #told: Float64Array | undefined;
 
   /** @param bytes buffer with the row's image at `at` */
   constructor(owner: RowOwner, session: JournalSession, bytes: Buffer, at: number) {
@@ -131,6 +147,42 @@ export class SessionRow {
   /** The connection was cut in mid-frame, `bytes` (header included) into it. */
   truncate(bytes: number): void {
     this.#add(this.#at + SESSION_TRUNCATED, 1, bytes);
+  }
+
+  /** Tells what was added since the last call; at almost no cost where nothing was. */
+  tell(tally: Tally): void {
+    if (this.#changesTold === this.#changes) return;
+    this.#changesTold = this.#changes;
+    this.#told ??= new Float64Array(TOLD_FIGURES);
+    const told = this.#told;
+    const frames = this.#receivedFrames - told[0]!;
+    const bytes = this.#receivedBytes - told[1]!;
+    told[0] = this.#receivedFrames;
+    told[1] = this.#receivedBytes;
+    if (frames > 0 || bytes > 0) tally.received(frames, bytes);
+    for (let routed = this.#routed, sink = 0; routed !== 0; routed >>= 1, sink += 1) {
+      if ((routed & 1) === 0) continue;
+      const added = this.#added(this.#sinkAt(sink), told, TOLD_SINKS + 2 * sink);
+      if (added) tally.delivered(sink, added.frames, added.bytes);
+    }
+    for (let slot = 0; slot < REJECT_SLOTS; slot += 1) {
+      const code = this.#view.getUint16(this.#at + SESSION_REJECT_CODES + slot * 2, true);
+      if (code === 0) break;
+      const added = this.#added(
+        this.#at + SESSION_REJECTS + slot * 16,
+        told,
+        TOLD_REJECTS + 2 * slot,
+      );
+      if (added) tally.rejected(code, added.frames, added.bytes);
+    }
+  }
+
+  #added(at: number, told: Float64Array, index: number): Amount | undefined {
+    const { frames, bytes } = this.#amount(at);
+    const added = { frames: frames - told[index]!, bytes: bytes - told[index + 1]! };
+    told[index] = frames;
+    told[index + 1] = bytes;
+    return added.frames === 0 && added.bytes === 0 ? undefined : added;
   }
 
   /** Frames that a sink of the route has still to deliver. */
@@ -260,6 +312,7 @@ export class SessionRow {
 
   #changed(): void {
     if (this.#released) throw new TypeError(`session ${this.id} has left the journal`);
+    this.#changes += 1;
     this.#owner.changed(this.slot);
   }
 }

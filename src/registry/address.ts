@@ -81,7 +81,8 @@ export class AddressRules {
   }
 }
 
-function networkOf(family: Family, address: string, prefix: number): string {
+/** The network that an address in canonical form lies in. @param prefix bits of the network */
+export function networkOf(family: Family, address: string, prefix: number): string {
   const width = family === 'ipv4' ? 8 : 16;
   const groups = family === 'ipv4' ? address.split('.').map(Number) : groupsOf(address);
   const masked = groups.map((group, index) => {

@@ -31,18 +31,7 @@ export interface ClientSettings {
  * @throws GatewayError D4GW_E_SENSOR
  */
 export function writeClientDirectory(dir: string, settings: ClientSettings): () => void {
-  checkPortable(settings.key);
-  const files: [string, string | Buffer][] = [
-    ['uuid', settings.uuid],
-    ['key', Buffer.concat([settings.key, Buffer.from('\n')])],
-    ['snaplen', `${SNAPLEN_BYTES}\n`],
-    ['version', `${PROTOCOL_VERSION}\n`],
-    ['type', `${settings.type}\n`],
-    ['source', 'stdin\n'],
-    ['destination', `${settings.destination}\n`],
-  ];
-  if (settings.metaHeader) files.push(['metaheader.json', settings.metaHeader]);
-
+  const files = clientFiles(settings);
   const created = createDirectory(dir);
   const written: string[] = [];
   const undo = () => {
@@ -60,6 +49,25 @@ export function writeClientDirectory(dir: string, settings: ClientSettings): () 
     throw directoryError(dir, error);
   }
   return undo;
+}
+
+/**
+ * The files of a client's directory, by name.
+ * @throws GatewayError D4GW_E_SENSOR for a key that not every client reads alike
+ */
+export function clientFiles(settings: ClientSettings): [name: string, content: Buffer][] {
+  checkPortable(settings.key);
+  const files: [string, string | Buffer][] = [
+    ['uuid', settings.uuid],
+    ['key', Buffer.concat([settings.key, Buffer.from('\n')])],
+    ['snaplen', `${SNAPLEN_BYTES}\n`],
+    ['version', `${PROTOCOL_VERSION}\n`],
+    ['type', `${settings.type}\n`],
+    ['source', 'stdin\n'],
+    ['destination', `${settings.destination}\n`],
+  ];
+  if (settings.metaHeader) files.push(['metaheader.json', settings.metaHeader]);
+  return files.map(([name, content]) => [name, Buffer.from(content)]);
 }
 
 /** False where it stood already, empty. */

@@ -20,6 +20,24 @@ export interface Sink {
    * deadline. Every `end()` resolves then.
    */
   close(deadlineMs?: number): Promise<void>;
+  /** How it is, for the control plane: asked once a second, so it must cost nothing. */
+  status?(): SinkStatus;
+}
+
+/** How a sink of one worker is. A sink without anything to tell is `ok`. */
+export interface SinkStatus {
+  /** `failing`: it can deliver nothing now, and goes on trying. */
+  state: 'ok' | 'failing';
+  /** Ms since the epoch. */
+  lastError?: { text: string; at: number } | undefined;
+  /** What waits on disk to be delivered. */
+  spool?: { bytes: number; maxBytes: number } | undefined;
+  /** Age of the oldest frame that it holds and has not delivered, where it knows. */
+  lagSeconds?: number | undefined;
+  /** By reason: what it was told to drop, since the worker began. */
+  dropped?: Record<string, { frames: number; bytes: number }> | undefined;
+  /** Figures of its kind, such as `openFiles`. */
+  figures?: Record<string, number> | undefined;
 }
 
 export interface SinkStream {

@@ -1,7 +1,7 @@
 import { mkdir, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GatewayError, messageOf } from '../../errors.js';
-import type { Sink, SinkHost, SinkSession, SinkStream } from '../sink.js';
+import type { Sink, SinkHost, SinkSession, SinkStatus, SinkStream } from '../sink.js';
 import { type Clock, SYSTEM_CLOCK } from './clock.js';
 import type { FilesContext, FilesSinkOptions, FilesStats } from './context.js';
 import { DirectAccess, openDirect } from './direct.js';
@@ -77,6 +77,17 @@ export class FilesSink implements Sink {
 
   get openFiles(): number {
     return this.#context.fds.size;
+  }
+
+  status(): SinkStatus {
+    const { outage, stats, pool, fds } = this.#context;
+    const { filesFinished, bytesWritten, rawStreams } = stats;
+    const figures = { openFiles: fds.size, filesFinished, bytesWritten, rawStreams };
+    return {
+      state: outage.active ? 'failing' : 'ok',
+      lastError: outage.lastError,
+      figures: { ...figures, streams: this.#streams.size, poolBytes: pool.usedBytes },
+    };
   }
 
   open(session: SinkSession): SinkStream {

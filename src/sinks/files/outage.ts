@@ -29,6 +29,7 @@ export class Outage {
   #delayMs = RETRY_MS_MIN;
   #endedAt = Number.NEGATIVE_INFINITY;
   #givenUp = false;
+  #lastError: { text: string; at: number } | undefined;
   #wake = new Set<() => void>();
 
   /**
@@ -44,6 +45,11 @@ export class Outage {
 
   get active(): boolean {
     return this.#over !== undefined;
+  }
+
+  /** The newest refusal; `at` in ms since the epoch. */
+  get lastError(): { text: string; at: number } | undefined {
+    return this.#lastError;
   }
 
   /** Ends all waiting: operations that are refused now reject with `GivenUp`. */
@@ -84,6 +90,7 @@ export class Outage {
     });
     const dir = this.#dir;
     const error = messageOf(refusal);
+    this.#lastError = { text: error, at: this.#clock.now() };
     this.#log.error({ dir, error }, 'the files sink takes no more: writing failed');
     this.#changed();
     try {

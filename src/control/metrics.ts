@@ -1,0 +1,153 @@
+import { Gauge, type Metric, Registry as PromRegistry } from 'prom-client';
+import type { Alerts } from '../alerts/alerts.js';
+import type { Amount } from '../ledger/totals.js';
+import type { RefusedLogin } from './auth/gate.js';
+import type { ControlledGateway } from './gateway.js';
+import {
+  type Family,
+  sinkFamilies,
+  stateFamilies,
+  trafficFamilies,
+  workerFamilies,
+} from './metric-families.js';
+import type { BalanceView } from './overview.js';
+
+/** Series of single sensors, where they are asked for: what comes beyond has none. */
+export const SENSOR_SERIES_MAX = 20_000;
+
+/** What the control plane itself counts. */
+interface OwnCounts {
+  requests: Map<string, number>;
+  refusedLogins: Map<RefusedLogin, number>;
+  sensors: Map<string, Amount>;
+}
+
+/**
+ * The metrics, by prom-client. Every value is computed from what the workers told when somebody asks;
+ * nothing is counted twice. Labels are of few values: types, reasons, sinks, workers, routes.
+ */
+export class Metrics {
+  readonly #registry = new PromRegistry();
+  readonly #own: OwnCounts = { requests: new Map(), refusedLogins: new Map(), sensors: new Map() };
+  readonly #perSensor: boolean;
+  #balance: BalanceView | undefined;
+
+  constructor(gateway: ControlledGateway, alerts: Alerts) {
+    this.#perSensor = gateway.config.metrics.perSensor;
+    const families = [
+      ...trafficFamilies(gateway),
+      ...sinkFamilies(gateway),
+      ...workerFamilies(gateway),
+      ...stateFamilies(gateway, alerts, () => this.#balance),
+      ...this.#ownFamilies(),
+    ];
+    for (const family of families) this.#registry.registerMetric(metricOf(family));
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  /** The names that are exported. */
+  get names(): string[] {
+    return this.#registry.getMetricsAsArray().map(({ name }) => name);
+  }
+
+  set balance(balance: BalanceView) {
+    this.#balance = balance;
+  }
+
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+
+  answered(route: string, status: number): void {
+    const key = `${route} ${status}`;
+    this.#own.requests.set(key, (this.#own.requests.get(key) ?? 0) + 1);
+  }
+
+  refusedLogin(reason: RefusedLogin): void {
+    const { refusedLogins } = this.#own;
+    refusedLogins.set(reason, (refusedLogins.get(reason) ?? 0) + 1);
+  }
+
+  /** What a sensor's sessions added; kept only where series for each sensor are asked for. */
+  flowed(sensor: string, type: number, frames: number, bytes: number): void {
+    if (!this.#perSensor) return;
+    const { sensors } = this.#own;
+    const key = `${sensor} ${type}`;
+    const known = sensors.get(key);
+    if (known) {
+      known.frames += frames;
+      known.bytes += bytes;
+    } else if (sensors.size < SENSOR_SERIES_MAX) {
+      sensors.set(key, { frames, bytes });
+    }
+  }
+
+  #ownFamilies(): Family[] {
+    const { requests, refusedLogins, sensors } = this.#own;
+    const ofSensors = (unit: keyof Amount) =>
+      [...sensors].map(([key, amount]) => {
+        const [sensor, type] = key.split(' ') as [string, string];
+        return [{ sensor, type }, amount[unit]] as const;
+      });
+    const families: Family[] = [
+      {
+        name: 'd4gw_control_requests_total',
+        help: 'Requests that the control plane answered.',
+        labels: ['route', 'status'],
+        counter: true,
+        values: () =>
+          [...requests].map(([key, value]) => {
+            const [route, status] = key.split(' ') as [string, string];
+            return [{ route, status }, value] as const;
+          }),
+      },
+      {
+        name: 'd4gw_control_refused_total',
+        help: 'Requests without the right token, role or origin.',
+        labels: ['reason'],
+        counter: true,
+        values: () => [...refusedLogins].map(([reason, value]) => [{ reason }, value] as const),
+      },
+    ];
+    if (!this.#perSensor) return families;
+    return [
+      ...families,
+      {
+        name: 'd4gw_sensor_frames_received_total',
+        help: 'Frames received of one sensor and type.',
+        labels: ['sensor', 'type'],
+        counter: true,
+        values: () => ofSensors('frames'),
+      },
+      {
+        name: 'd4gw_sensor_bytes_received_total',
+        help: 'Payload bytes received of one sensor and type.',
+        labels: ['sensor', 'type'],
+        counter: true,
+        values: () => ofSensors('bytes'),
+      },
+    ];
+  }
+}
+
+/**
+ * A family whose values are set when it is collected. Counters too: their values are read from
+ * elsewhere, which prom-client's own counters can't be given.
+ */
+function metricOf({ name, help, labels = [], counter, values }: Family): Metric {
+  const gauge = new Gauge({
+    name,
+    help,
+    labelNames: [...labels],
+    registers: [],
+    collect() {
+      this.reset();
+      for (const [own, value] of values()) this.set(own, value);
+    },
+  });
+  if (counter) (gauge as unknown as { type: string }).type = 'counter';
+  return gauge;
+}

@@ -1,0 +1,182 @@
+import { type Alerts, alertJson } from '../alerts/alerts.js';
+import type { Amount } from '../ledger/totals.js';
+import { iso } from '../registry/view.js';
+import type { SinkView } from '../stats/gateway-stats.js';
+import type { ThreadStats } from '../stats/messages.js';
+import type { Overview } from './api/schemas.js';
+import type { ControlledGateway } from './gateway.js';
+import type { SensorIndex } from './sensor-index.js';
+
+/** One point of the last hour. */
+export const POINT_MS = 5_000;
+export const POINTS_MAX = 720;
+/** Alerts that the overview shows; all are at `/api/v1/alerts`. */
+const ALERTS_SHOWN = 20;
+/** Pending sensors of many are counted again this often. */
+const STATES_MS = 1_000;
+
+interface Point {
+  at: number;
+  received: Record<string, Amount>;
+}
+
+/** What the ledger was last found to say, and when. */
+export interface BalanceView {
+  balanced: boolean;
+  imbalances: number;
+  at: number;
+}
+
+/** The state of everything at a glance, made once a second and the same for all who look. */
+export class OverviewFeed {
+  readonly #gateway: ControlledGateway;
+  readonly #alerts: Alerts;
+  readonly #sensors: SensorIndex;
+  #points: Point[] = [];
+  #last: { at: number; received: Record<string, Amount>; rejected: Record<string, Amount> };
+  #balance: BalanceView | undefined;
+  #states: { at: number; states: Record<'pending' | 'approved' | 'blocked', number> } | undefined;
+  #current: Overview;
+
+  constructor(gateway: ControlledGateway, alerts: Alerts, sensors: SensorIndex) {
+    this.#gateway = gateway;
+    this.#alerts = alerts;
+    this.#sensors = sensors;
+    this.#last = { at: Date.now(), received: {}, rejected: {} };
+    this.#current = this.sample(Date.now());
+  }
+
+  get current(): Overview {
+    return this.#current;
+  }
+
+  set balance(balance: BalanceView) {
+    this.#balance = balance;
+  }
+
+  /** Rates of the last hour: by type, bytes and frames per second in steps of `POINT_MS`. */
+  series() {
+    const types = new Set(this.#points.flatMap(({ received }) => Object.keys(received)));
+    const steps = this.#points.slice(1);
+    const rates = (unit: keyof Amount, type: string) =>
+      steps.map(({ at, received }, index) => {
+        const before = this.#points[index]!;
+        const added = (received[type]?.[unit] ?? 0) - (before.received[type]?.[unit] ?? 0);
+        return Math.max(added, 0) / ((at - before.at) / 1000);
+      });
+    return {
+      stepSeconds: POINT_MS / 1000,
+      times: steps.map(({ at }) => iso(at)),
+      types: Object.fromEntries(
+        [...types].map((type) => [
+          type,
+          { bytesPerSecond: rates('bytes', type), framesPerSecond: rates('frames', type) },
+        ]),
+      ),
+    };
+  }
+
+  /** Looks again. */
+  sample(now: number): Overview {
+    const { stats, sessions, connections, phase, startedAt, version } = this.#gateway;
+    const totals = stats.totals();
+    const seconds = Math.max((now - this.#last.at) / 1000, 0.001);
+    const rates = ratesOf(totals.received, this.#last.received, seconds);
+    const rejectRates = ratesOf(totals.rejected, this.#last.rejected, seconds);
+    this.#last = { at: now, received: totals.received, rejected: totals.rejected };
+    if (now - (this.#points.at(-1)?.at ?? 0) >= POINT_MS) {
+      this.#points.push({ at: now, received: totals.received });
+      if (this.#points.length > POINTS_MAX + 1) this.#points.shift();
+    }
+    const { open } = this.#alerts;
+    this.#current = {
+      at: new Date(now).toISOString(),
+      gateway: { version, phase, startedAt: iso(startedAt) },
+      connections,
+      sessions: sessions.size,
+      sensors: this.#statesOf(now),
+      received: totals.received,
+      receivedPerSecond: rates,
+      rejected: totals.rejected,
+      rejectedPerSecond: rejectRates,
+      refused: { ...stats.refusals },
+      sinks: stats.sinks(totals).map(sinkJson),
+      workers: stats.workers.map(({ index, stats: own, at, deaths }) => ({
+        index,
+        deaths,
+        state: own === undefined ? ('starting' as const) : ('running' as const),
+        toldAt: own === undefined ? null : iso(at),
+        ...(own === undefined ? NOT_RUNNING : workerFigures(own)),
+      })),
+      ledger: this.#balance
+        ? {
+            balanced: this.#balance.balanced,
+            imbalances: this.#balance.imbalances,
+            at: iso(this.#balance.at),
+          }
+        : null,
+      alerts: { open: open.length, first: open.slice(0, ALERTS_SHOWN).map(alertJson) },
+    };
+    return this.#current;
+  }
+
+  #statesOf(now: number) {
+    if (!this.#states || now - this.#states.at >= STATES_MS) {
+      this.#states = { at: now, states: this.#sensors.states() };
+    }
+    return this.#states.states;
+  }
+}
+
+/** A sink as programs get it; times in ISO 8601. */
+export function sinkJson({ lastError, ...sink }: SinkView) {
+  const error = lastError && { text: lastError.text, at: new Date(lastError.at).toISOString() };
+  return { ...sink, lastError: error };
+}
+
+type FiguresOf = NonNullable<ControlledGateway['stats']['workers'][number]['stats']>;
+
+const NO_THREAD: Omit<ThreadStats, 'gc'> = {
+  loopDelayMs: { mean: 0, p99: 0, max: 0 },
+  utilization: 0,
+};
+const NOT_RUNNING = {
+  pid: null,
+  connections: 0,
+  sessions: 0,
+  ringUsedRatio: 0,
+  cpuSeconds: 0,
+  rssBytes: 0,
+  io: NO_THREAD,
+  sink: NO_THREAD,
+};
+
+function workerFigures({ pid, connections, sessions, ring, cpu, rssBytes, io, thread }: FiguresOf) {
+  const shown = ({ loopDelayMs, utilization }: ThreadStats) => ({ loopDelayMs, utilization });
+  return {
+    pid,
+    connections,
+    sessions,
+    ringUsedRatio: ring.usedBytes / ring.bytes,
+    cpuSeconds: cpu.user + cpu.system,
+    rssBytes,
+    io: shown(io),
+    sink: shown(thread),
+  };
+}
+
+function ratesOf(
+  now: Record<string, Amount>,
+  before: Record<string, Amount>,
+  seconds: number,
+): Record<string, Amount> {
+  return Object.fromEntries(
+    Object.entries(now).map(([key, { frames, bytes }]) => [
+      key,
+      {
+        frames: Math.max(frames - (before[key]?.frames ?? 0), 0) / seconds,
+        bytes: Math.max(bytes - (before[key]?.bytes ?? 0), 0) / seconds,
+      },
+    ]),
+  );
+}

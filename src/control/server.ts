@@ -1,0 +1,104 @@
+import type { HttpRequest, HttpResponse, TemplatedApp, us_listen_socket } from 'uWebSockets.js';
+import { createServer } from 'node:net';
+import { listenError } from '../cluster/acceptor.js';
+import { GatewayError } from '../errors.js';
+
+export interface HttpServerOptions {
+  host: string;
+  /** 0: any free one. */
+  port: number;
+  /** Paths of PEM files. */
+  tls?: { certFile: string; keyFile: string } | undefined;
+  serve(res: HttpResponse, req: HttpRequest): Promise<void>;
+  /** Adds WebSocket routes, before all others. */
+  extend?(app: TemplatedApp): void;
+}
+
+/** The control plane's listening end: uWebSockets.js, which has it to itself. */
+export class HttpServer {
+  readonly #app: TemplatedApp;
+  readonly port: number;
+  readonly #closeListener: () => void;
+  #closed = false;
+
+  /** @throws GatewayError D4GW_E_LISTEN naming the address and the mend */
+  static async listen(options: HttpServerOptions): Promise<HttpServer> {
+    const { host, port, tls } = options;
+    const name = `control ${host.includes(':') ? `[${host}]` : host}:${port}`;
+    await probe(name, host, port);
+    // Read only where there is a control plane: it is a native module.
+    const uws = (await import('uWebSockets.js')).default;
+    const app = tls
+      ? uws.SSLApp({ cert_file_name: tls.certFile, key_file_name: tls.keyFile })
+      : uws.App();
+    options.extend?.(app);
+    app.any('/*', (res, req) => void options.serve(res, req));
+    const socket = await new Promise<us_listen_socket | false>((resolve) => {
+      const { LIBUS_LISTEN_EXCLUSIVE_PORT: only } = uws as unknown as ListenOptionValues;
+      listenExclusively(app, host, port, only, resolve);
+    });
+    if (!socket) {
+      throw new GatewayError('D4GW_E_LISTEN', `can't listen on ${name}: it was taken just now`);
+    }
+    const bound = uws.us_socket_local_port(socket as never);
+    return new HttpServer(app, bound, () => uws.us_listen_socket_close(socket));
+  }
+
+  private constructor(app: TemplatedApp, port: number, closeListener: () => void) {
+    this.#app = app;
+    this.port = port;
+    this.#closeListener = closeListener;
+  }
+
+  /** Sends to all who are subscribed to a topic. @returns whether there was any */
+  publish(topic: string, message: string): boolean {
+    return !this.#closed && this.#app.publish(topic, message);
+  }
+
+  /** Ends every connection. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#closeListener();
+    this.#app.close();
+  }
+}
+
+/** Its type declarations have them in an enumeration that is not there at run time. */
+type ListenOptionValues = { LIBUS_LISTEN_EXCLUSIVE_PORT: number };
+
+type ListenExclusively = (
+  host: string,
+  port: number,
+  options: number,
+  callback: (socket: us_listen_socket | false) => void,
+) => void;
+
+/**
+ * Without SO_REUSEPORT: a second gateway would share the port without a word. The type
+ * declarations know the option for `listen(port, …)` alone.
+ */
+function listenExclusively(
+  app: TemplatedApp,
+  host: string,
+  port: number,
+  option: number,
+  callback: (socket: us_listen_socket | false) => void,
+): void {
+  (app.listen as unknown as ListenExclusively).call(app, host, port, option, callback);
+}
+
+/** uWebSockets.js does not tell why it could not listen: Node does. */
+async function probe(name: string, host: string, port: number): Promise<void> {
+  const server = createServer();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (error) => reject(listenError(name, error)));
+      server.listen({ host, port, exclusive: true }, resolve);
+    });
+  } finally {
+    await new Promise<void>((resolve) => {
+      server.close(() => resolve());
+    });
+  }
+}
