@@ -22,8 +22,8 @@ export function referenceRoutes({ gateway, alerts }: ControlContext): Route[] {
       tag: 'reference server',
       summary: 'Register a sensor; it is pending until it is approved',
       body: z.looseObject({
-        uuid: z.unknown().describe('Version 4 UUID.'),
-        hmac_key: z.unknown().describe('HMAC key.'),
+        uuid: z.unknown().optional().describe('Version 4 UUID. Mandatory.'),
+        hmac_key: z.unknown().optional().describe('HMAC key. Mandatory.'),
         description: z.unknown().optional(),
         mail: z.unknown().optional().describe('Whom to ask.'),
       }),
