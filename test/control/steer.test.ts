@@ -167,11 +167,20 @@ describe('figures', () => {
     const sensors = [10, 11, 12, 13].map((number) => new Sensor(uuidOf(number), 8));
     await register(gateway, sensors);
     const sockets = await Promise.all(sensors.map(streaming));
+    // Told once a second, and delivered a moment after it was received.
+    const agree = async () => {
+      const { sinks } = await control.ok('GET', '/api/v1/ledger');
+      const delivered = await control.metric('d4gw_frames_delivered_total');
+      const disk = sinks.find((one: Json) => one.sink === 'disk');
+      const isAll = disk.inFlight.frames === 0;
+      return isAll && delivered['{sink="disk"}'] === disk.delivered.frames;
+    };
+    await until(agree, 'metrics and ledger agree');
     let before = 0;
     await until(async () => {
       before = (await control.ok('GET', '/api/v1/overview')).received[8]?.frames ?? 0;
       return before >= 4;
-    }, 'all are counted');
+    }, 'the overview has them too');
     const [victim] = workersOf(gateway);
     process.kill(victim!, 'SIGKILL');
     await until(async () => {
@@ -183,10 +192,7 @@ describe('figures', () => {
     assert.ok(overview.alerts.first.some((one: Json) => one.kind === 'worker-restarted'));
     for (const socket of sockets) socket.destroy();
     await until(async () => (await control.ok('GET', '/api/v1/sessions')).total === 0, 'all over');
-    const { sinks } = await control.ok('GET', '/api/v1/ledger');
-    const delivered = await control.metric('d4gw_frames_delivered_total');
-    const disk = sinks.find((one: Json) => one.sink === 'disk');
-    assert.equal(delivered['{sink="disk"}'], disk.delivered.frames);
+    await until(agree, 'they still do');
     const deaths = await control.metric('d4gw_worker_deaths_total');
     assert.equal(
       Object.values(deaths).reduce((sum, one) => sum + one, 0),
