@@ -59,7 +59,7 @@ describe('an operator', () => {
     const path = `/api/v1/sessions/${session.id}/kick`;
     const { bannedUntil } = await control.ok('POST', path, { banSeconds: 3 });
     await closed(socket);
-    assert.deepEqual(await sessionsOf(sensor), []);
+    await until(async () => (await sessionsOf(sensor)).length === 0, 'it is over');
     await refusedAs(sensor, 'sensor-kicked');
     // Another type of the same sensor is not meant.
     const other = await streaming(new Sensor(sensor.uuid, 8));
@@ -70,6 +70,7 @@ describe('an operator', () => {
     const [next] = await sessionsOf(sensor);
     await control.ok('POST', `/api/v1/sessions/${next.id}/kick`, { banSeconds: 0 });
     await closed(again);
+    await until(async () => (await sessionsOf(sensor)).length === 0, 'it is over too');
     (await streaming(sensor)).end();
     const report = await untilLedger(
       gateway,
