@@ -52,6 +52,7 @@ class GatewayWorker {
   readonly #ringBytes: number;
   /** Of the I/O thread; inline, the sink side's is the same. */
   readonly #monitor: ThreadMonitor | undefined;
+  #rssBytes = 0;
   #toPipeline: (message: ToPipeline) => void = () => {};
   #registryVersion: number;
 
@@ -247,9 +248,19 @@ class GatewayWorker {
         },
         io: this.#monitor?.sample() ?? side.thread,
         cpu: { user: user / 1e6, system: system / 1e6 },
-        rssBytes: process.memoryUsage.rss(),
+        rssBytes: this.#residentBytes(),
       },
     });
+  }
+
+  /** Node reads it from a file: a worker without a free descriptor tells what it last was. */
+  #residentBytes(): number {
+    try {
+      this.#rssBytes = process.memoryUsage.rss();
+    } catch {
+      // EMFILE, or ENFILE: the connections at hand are served all the same.
+    }
+    return this.#rssBytes;
   }
 
   /** Everything is on disk and counted: the process may end. */
