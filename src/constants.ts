@@ -44,6 +44,9 @@ export const META_HEADER_BYTES_MAX = 100_000;
 /** The frames of one meta header with their headers: the longest text, cut into 4096 frames. */
 export const META_HEADER_WIRE_BYTES_MAX = META_HEADER_BYTES_MAX + 4_096 * 62;
 
+/** A shared secret that was replaced by a reload stays valid for this long. */
+export const SECRET_GRACE_MS = 24 * 3_600_000;
+
 /** A worker that died is started again after this long, doubled each time it dies early. */
 export const RESTART_DELAY_MIN_MS = 500;
 export const RESTART_DELAY_MAX_MS = 30_000;

@@ -25,12 +25,18 @@ export interface Watched {
   heardAt(sensor: string): number | undefined;
 }
 
+interface NamedWebhook {
+  /** As it may be shown. */
+  url: string;
+  webhook: Webhook;
+}
+
 /** Finds what a person should look at, and says so: in the log, and to webhooks. */
 export class Alerts {
   readonly #watched: Watched;
   readonly #log: Logger;
-  readonly #silence: Silence;
-  readonly #webhooks: { url: string; webhook: Webhook }[];
+  #silence: Silence;
+  #webhooks: NamedWebhook[];
   readonly #book: AlertBook;
   readonly #deaths = new Map<number, number>();
   readonly #restarts = new Map<number, number>();
@@ -41,11 +47,35 @@ export class Alerts {
     this.#watched = watched;
     this.#log = log;
     this.#silence = new Silence(watched.registry, config.silence, watched.startedAt);
-    this.#webhooks = config.webhooks.map(({ url, secretFile }, index) => {
-      const secret = secretFile === undefined ? undefined : readSecret(secretFile, index);
-      return { url: shownUrl(url), webhook: new Webhook({ url, secret }, log) };
-    });
+    this.#webhooks = this.#webhooksOf(config);
     this.#book = new AlertBook((alert) => this.#tell(alert));
+  }
+
+  /**
+   * Reads what other rules and webhooks need; what it returns takes them. A webhook that stays as it
+   * was keeps what waits for it.
+   * @throws GatewayError D4GW_E_CONFIG
+   */
+  prepare(config: Config['alerts']): () => void {
+    const webhooks = this.#webhooksOf(config);
+    return () => {
+      const { registry, startedAt } = this.#watched;
+      this.#silence = new Silence(registry, config.silence, startedAt);
+      const before = this.#webhooks;
+      this.#webhooks = webhooks.map(
+        (next) => before.find(({ webhook }) => webhook.isSame(next.webhook)) ?? next,
+      );
+      for (const old of before) {
+        if (!this.#webhooks.includes(old)) void old.webhook.close();
+      }
+    };
+  }
+
+  #webhooksOf({ webhooks }: Config['alerts']): NamedWebhook[] {
+    return webhooks.map(({ url, secretFile }, index) => {
+      const secret = secretFile === undefined ? undefined : readSecret(secretFile, index);
+      return { url: shownUrl(url), webhook: new Webhook({ url, secret }, this.#log) };
+    });
   }
 
   get open(): Alert[] {

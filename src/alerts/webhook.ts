@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import { messageOf } from '../errors.js';
 
@@ -56,6 +57,11 @@ export class Webhook {
 
   get stats(): WebhookStats {
     return { ...this.#stats, waiting: this.#queue.length };
+  }
+
+  /** Whether another posts to the same address with the same secret. */
+  isSame(other: Webhook): boolean {
+    return isDeepStrictEqual(this.#options, other.#options);
   }
 
   post(value: unknown): void {

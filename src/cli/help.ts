@@ -20,6 +20,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./sensor.js')).sensorCommand(),
   },
   {
+    name: 'reload',
+    summary: 'have a running gateway take its configuration anew',
+    load: async () => (await import('./reload.js')).reloadCommand(),
+  },
+  {
     name: 'token',
     summary: 'make, list and revoke tokens of the control plane',
     load: async () => (await import('./token.js')).tokenCommand(),

@@ -11,7 +11,7 @@ export function serveCommand(): Command {
       'after',
       `
 Signals: SIGTERM or SIGINT stops accepting, finishes what was received and exits with 0; a second
-one ends at once.
+one ends at once. SIGHUP takes the configuration and the certificates anew, as \`d4gw reload\` does.
 Exit codes: 0 stopped, 1 it could not run, 2 the configuration is wrong.`,
     )
     .action(async (options: { config?: string }) => {
@@ -19,7 +19,12 @@ Exit codes: 0 stopped, 1 it could not run, 2 the configuration is wrong.`,
       const stopEarly = () => process.exit(1);
       process.on('SIGINT', stopEarly);
       process.on('SIGTERM', stopEarly);
-      const primary = await Primary.start(config);
+      // Until it runs there is nothing to reload, and the signal must not end it.
+      let reload = () => {};
+      process.on('SIGHUP', () => reload());
+      const primary = await Primary.start(config, () => loadConfig(options.config));
+      // It logs what is wrong.
+      reload = () => void primary.reload().catch(() => {});
       let asked = 0;
       const stop = () => {
         asked += 1;

@@ -31,9 +31,10 @@ export const UNIX_ADDRESS = 'unix';
  * all workers together, and hands each accepted socket on without reading from it.
  */
 export class Acceptor {
-  readonly #rules: AcceptRules;
+  #rules: AcceptRules;
   readonly #events: AcceptEvents;
-  readonly #servers: Server[] = [];
+  /** By the number of their source. */
+  readonly #servers = new Map<number, Server>();
   /** Open connections and their addresses. */
   readonly #open = new Map<number, string>();
   readonly #byAddress = new Map<string, number>();
@@ -54,14 +55,36 @@ export class Acceptor {
    * @throws GatewayError D4GW_E_LISTEN naming the source that can't be had
    */
   async listen(sources: readonly ListenConfig[]): Promise<string[]> {
+    return this.add(sources.map((config, number) => ({ number, config })));
+  }
+
+  /**
+   * Listens on more sources, on all of them or on none.
+   * @returns as `listen`
+   * @throws GatewayError D4GW_E_LISTEN; those before are not touched
+   */
+  async add(sources: readonly { number: number; config: ListenConfig }[]): Promise<string[]> {
+    const names: string[] = [];
     try {
-      const names: string[] = [];
-      for (const [index, source] of sources.entries()) names.push(await this.#bind(source, index));
+      for (const { number, config } of sources) names.push(await this.#bind(config, number));
       return names;
     } catch (error) {
-      await this.close();
+      this.remove(sources.map(({ number }) => number));
       throw error;
     }
+  }
+
+  /** Accepts nothing more on these sources; connections handed on are not touched. */
+  remove(numbers: readonly number[]): void {
+    for (const number of numbers) {
+      this.#servers.get(number)?.close();
+      this.#servers.delete(number);
+    }
+  }
+
+  /** Holds for connections from now on. */
+  limit(limits: Pick<AcceptRules, 'maxConnections' | 'maxConnectionsPerIp'>): void {
+    this.#rules = { ...this.#rules, ...limits };
   }
 
   /** The connection was closed, or its worker is gone. */
@@ -76,8 +99,7 @@ export class Acceptor {
 
   /** Accepts nothing more; connections handed on are not touched. */
   async close(): Promise<void> {
-    const servers = this.#servers.splice(0);
-    for (const server of servers) server.close();
+    this.remove([...this.#servers.keys()]);
   }
 
   async #bind(source: ListenConfig, index: number): Promise<string> {
@@ -90,7 +112,7 @@ export class Acceptor {
       socket.on('error', () => {});
       this.#accept(socket, index, unix ? UNIX_ADDRESS : plainAddress(socket.remoteAddress));
     });
-    this.#servers.push(server);
+    this.#servers.set(index, server);
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(name, error)));
       server.listen({ ...options, backlog: BACKLOG }, () => resolve());

@@ -21,11 +21,16 @@ export interface EndOrder {
  * frame: a stranger who knows a sensor's UUID can neither replace its session nor keep it out.
  */
 export class Duplicates {
-  readonly #replace: boolean;
+  #replace: boolean;
   readonly #live = new Map<string, SessionPlace>();
   readonly #keys = new Map<string, string>();
 
   constructor(mode: 'replace' | 'reject') {
+    this.#replace = mode === 'replace';
+  }
+
+  /** Holds for sessions from now on. */
+  set mode(mode: 'replace' | 'reject') {
     this.#replace = mode === 'replace';
   }
 

@@ -60,6 +60,8 @@ export type ToWorker =
   | ({ t: 'end'; code: number; detail: string } & SlotRef)
   | { t: 'folded'; ids: string[] }
   | { t: 'hold'; sink: string; held: boolean }
+  | { t: 'sources'; sources: SourceStart[] }
+  | { t: 'reload'; config: Config; sharedSecret?: string }
   | { t: 'drain'; deadlineMs: number; alone?: boolean };
 
 /** Worker → primary. */
@@ -119,6 +121,7 @@ export type ToIntake =
 export type ToPipeline =
   | { t: 'folded'; ids: string[] }
   | { t: 'hold'; sink: string; held: boolean }
+  | { t: 'reload'; config: Config; sharedSecret?: string }
   | { t: 'drain'; deadlineMs: number; alone?: boolean };
 
 /** The text of an OPEN event in the ring, as JSON. */

@@ -54,7 +54,7 @@ export interface PipelineOptions {
  *   descriptors ─▶ open sessions, set keys ─▶ verify all ─▶ deliver, end ─▶ release
  */
 export class Pipeline {
-  readonly #options: PipelineOptions;
+  #options: PipelineOptions;
   readonly #memory: Buffer;
   readonly #counts: DataView;
   readonly #verifier: Verifier;
@@ -115,6 +115,11 @@ export class Pipeline {
     this.#touched.length = 0;
     consumer.release(count);
     return consumer.available() > 0;
+  }
+
+  /** Holds for sessions that are routed from now on. */
+  reconfigure(change: Pick<PipelineOptions, 'routes' | 'metaTypes'>): void {
+    this.#options = { ...this.#options, ...change };
   }
 
   /** Sensors' keys may have changed: sessions go on with those that hold now. */

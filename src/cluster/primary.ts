@@ -1,31 +1,30 @@
 import type { Logger } from 'pino';
-import type { CertificateView } from '../alerts/conditions.js';
-import { loadTls } from '../config/certificate.js';
+import { type Actor, GATEWAY_ACTOR } from '../audit/entry.js';
 import { lockDataDir, prepareDataDir } from '../config/data-dir.js';
-import { gatewayId } from '../config/gateway-id.js';
+import { FileWatch } from '../config/file-watch.js';
 import { openFilesWarning } from '../config/open-files.js';
 import type { Config } from '../config/schema.js';
-import { readSharedSecret } from '../config/secret.js';
 import { REGISTRY_POLL_MS } from '../constants.js';
 import { type ControlOptions, ControlPlane } from '../control/control.js';
 import type { ControlledGateway } from '../control/gateway.js';
-import { GatewayError, messageOf } from '../errors.js';
+import { messageOf } from '../errors.js';
 import { reportOf } from '../ledger/report.js';
 import { type LedgerStore, openLedger } from '../ledger/store.js';
 import { createLogger } from '../log/logger.js';
 import { RateLimitedLog } from '../log/rate.js';
 import { openRegistry } from '../registry/lmdb.js';
 import type { Registry } from '../registry/store.js';
-import { checkFilesDirectory } from '../sinks/files/files-sink.js';
 import { packageVersion } from '../version.js';
 import { endName, Reject } from '../wire/reject.js';
-import { Acceptor, sourceName } from './acceptor.js';
+import { Acceptor } from './acceptor.js';
 import { Bookkeeper } from './bookkeeper.js';
 import { Duplicates } from './duplicates.js';
-import type { SourceStart, ToPrimary, WorkerStart } from './messages.js';
+import type { ToPrimary, WorkerStart } from './messages.js';
 import { Observation } from './observation.js';
-import { planProcesses } from './plan.js';
+import { certificateFiles, type PreparedSource, prepareStart } from './prepare.js';
 import { Recoveries } from './recovery.js';
+import { Reloader } from './reloader.js';
+import { SourceBook } from './source-book.js';
 import { Supervisor } from './supervisor.js';
 
 /** How long after a stop's deadline the files of workers that were killed may take. */
@@ -36,7 +35,8 @@ const RECOVERY_GRACE_MS = 1_000;
  * and ledger. It never touches a payload byte.
  */
 export class Primary {
-  readonly #config: Config;
+  readonly #read: () => Config;
+  readonly #reloader: Reloader;
   readonly #log: Logger;
   readonly #registry: Registry;
   readonly #ledger: LedgerStore;
@@ -46,11 +46,11 @@ export class Primary {
   readonly #duplicates: Duplicates;
   readonly #acceptor: Acceptor;
   readonly #supervisor: Supervisor;
-  readonly #sourceNames: string[];
+  readonly #sources: SourceBook;
   readonly #poll: NodeJS.Timeout;
+  readonly #watch: FileWatch;
   readonly #recoveries: Recoveries;
   readonly #observation: Observation;
-  readonly #certificates: readonly CertificateView[];
   readonly #startedAt = Date.now();
   #phase: ControlledGateway['phase'] = 'starting';
   #control: ControlPlane | undefined;
@@ -59,26 +59,27 @@ export class Primary {
   /**
    * Prepares all that can be wrong before anything listens, brings the last run's books in order,
    * starts the workers and listens.
+   * @param read reads the configuration anew, for a reload
    * @throws GatewayError naming what is wrong
    */
-  static async start(config: Config): Promise<Primary> {
+  static async start(config: Config, read: () => Config = () => config): Promise<Primary> {
     process.umask(0o027);
     prepareDataDir(config.dataDir);
     const unlock = lockDataDir(config.dataDir);
     let primary: Primary | undefined;
     try {
       const log = createLogger(config.log);
-      const { control, certificates, ...start } = await prepareStart(config, log);
+      const prepared = await prepareStart(config, log);
       const fewFiles = openFilesWarning(config);
       if (fewFiles !== undefined) log.warn(fewFiles);
       const registry = openRegistry(config.dataDir, {});
       const ledger = openLedger(config.dataDir, {});
-      primary = new Primary(config, start, certificates, log, registry, ledger, unlock);
+      primary = new Primary(prepared, read, log, registry, ledger, unlock);
       await primary.#recoveries.start();
       await primary.#supervisor.start();
-      if (control) await primary.#startControl(control);
+      if (prepared.control) await primary.#startControl(prepared.control);
       await primary.#listen();
-      const { workers, threads } = start;
+      const { workers, threads } = prepared.start;
       log.info({ sources: primary.sources, workers, threads }, 'listening');
       primary.#phase = 'running';
       return primary;
@@ -90,25 +91,24 @@ export class Primary {
   }
 
   private constructor(
-    config: Config,
-    start: Omit<WorkerStart, 'index'>,
-    certificates: readonly CertificateView[],
+    { start, sources }: { start: Omit<WorkerStart, 'index'>; sources: PreparedSource[] },
+    read: () => Config,
     log: Logger,
     registry: Registry,
     ledger: LedgerStore,
     unlock: () => void,
   ) {
-    this.#config = config;
+    const { config } = start;
+    this.#read = read;
     this.#log = log;
     this.#registry = registry;
     this.#ledger = ledger;
     this.#unlock = unlock;
     this.#rejects = new RateLimitedLog(log);
-    this.#certificates = certificates;
     const kinds = Object.entries(config.sinks).map(([name, { kind }]) => [name, kind] as const);
     this.#observation = new Observation(start.workers, new Map(kinds));
     this.#recoveries = new Recoveries(config.dataDir, ledger, log);
-    this.#sourceNames = start.sources.map(({ name }) => name);
+    this.#sources = new SourceBook(sources);
     this.#duplicates = new Duplicates(config.admission.duplicateSession);
     this.#bookkeeper = new Bookkeeper(ledger, registry, log, (worker, ids) =>
       this.#supervisor.send(worker, { t: 'folded', ids }),
@@ -140,16 +140,30 @@ export class Primary {
           if (this.#supervisor.deal(message, socket)) return;
           socket.destroy();
           this.#acceptor.closed(connection);
-          const from = { source: this.#sourceNames[source], address };
+          const from = { source: this.#sources.nameOf(source), address };
           this.#refused(Reject.NO_WORKER, { ...from, detail: 'no worker is ready' });
         },
         refused: (code, source, address) =>
-          this.#refused(code, { source: this.#sourceNames[source], address }),
+          this.#refused(code, { source: this.#sources.nameOf(source), address }),
         failed: (source, error) => {
-          const from = { source: this.#sourceNames[source], error: messageOf(error) };
+          const from = { source: this.#sources.nameOf(source), error: messageOf(error) };
           this.#rejects.error('accept-failed', from, 'a connection could not be accepted');
         },
       },
+    );
+    this.#reloader = new Reloader(
+      {
+        begun: config,
+        sources: this.#sources,
+        acceptor: this.#acceptor,
+        supervisor: this.#supervisor,
+        prepare: (next) => this.#prepareReload(next),
+      },
+      log,
+    );
+    this.#watch = new FileWatch(
+      () => certificateFiles(this.#reloader.config),
+      () => void this.#certificatesChanged(),
     );
     // Keeps the registry's view fresh in this process too: blocked addresses act at accept.
     this.#poll = setInterval(() => registry.version(), REGISTRY_POLL_MS);
@@ -157,12 +171,52 @@ export class Primary {
 
   /** What the sources listen on, with the ports that were bound. */
   get sources(): readonly string[] {
-    return this.#sourceNames;
+    return this.#sources.names;
   }
 
   /** Where the control plane is reached, and where its first token was written just now. */
   get control(): Pick<ControlPlane, 'url' | 'firstTokenFile'> | undefined {
     return this.#control;
+  }
+
+  /**
+   * Takes the configuration, certificates and secrets anew. Both outcomes go on the audit trail.
+   * @throws GatewayError naming what is wrong: then the old configuration is in force
+   */
+  async reload(actor: Actor = GATEWAY_ACTOR): Promise<{ changed: string[] }> {
+    const registry = this.#registry.as(actor);
+    const subject = 'configuration';
+    try {
+      const { changed } = await this.#reloader.reload(this.#read);
+      await registry.record({ act: 'config.reload', subject, after: { changed } });
+      return { changed };
+    } catch (error) {
+      const reason = messageOf(error);
+      this.#log.error({ error: reason }, 'nothing was reloaded');
+      await registry.record({ act: 'config.reload-refused', subject, after: { reason } });
+      throw error;
+    }
+  }
+
+  /** A certificate, key or CA file is another: that alone is taken, not the configuration's file. */
+  async #certificatesChanged(): Promise<void> {
+    try {
+      await this.#reloader.reload(() => this.#reloader.config);
+    } catch (error) {
+      // Such as a key that was replaced before its certificate: the next change tries again.
+      const reason = messageOf(error);
+      this.#log.error({ error: reason }, 'a changed certificate could not be taken');
+    }
+  }
+
+  /** What of a reload is the primary's own. */
+  #prepareReload({ limits, admission, alerts }: Config): () => void {
+    const takeAlerts = this.#control?.prepareAlerts(alerts);
+    return () => {
+      takeAlerts?.();
+      this.#acceptor.limit(limits);
+      this.#duplicates.mode = admission.duplicateSession;
+    };
   }
 
   /**
@@ -181,7 +235,8 @@ export class Primary {
   async #stop(): Promise<boolean> {
     this.#log.info('stopping: nothing more is accepted');
     this.#phase = 'stopping';
-    const { drainTimeoutMs } = this.#config.limits;
+    await this.#reloader.close();
+    const { drainTimeoutMs } = this.#reloader.config.limits;
     const deadline = Date.now() + drainTimeoutMs;
     await this.#acceptor.close();
     const drained = await this.#supervisor.stop(drainTimeoutMs);
@@ -195,6 +250,7 @@ export class Primary {
 
   async #close(): Promise<void> {
     clearInterval(this.#poll);
+    this.#watch.close();
     await this.#control?.close();
     this.#rejects.close();
     await this.#registry.close();
@@ -204,7 +260,7 @@ export class Primary {
 
   async #startControl(options: ControlOptions): Promise<void> {
     const log = this.#log.child({ part: 'control' });
-    this.#control = await ControlPlane.start(this.#controlled(), options, log);
+    this.#control = await ControlPlane.start(this.#controlled(options), options, log);
     const { url, firstTokenFile } = this.#control;
     this.#log.info({ url }, 'the control plane listens');
     if (firstTokenFile !== undefined) {
@@ -213,16 +269,24 @@ export class Primary {
   }
 
   /** This gateway as the control plane sees it. */
-  #controlled(): ControlledGateway {
+  #controlled({ tls }: ControlOptions): ControlledGateway {
     const self = this;
+    const ownCertificates = tls ? [{ source: 'control', notAfter: tls.notAfter }] : [];
     const { stats, sessions, rejects, held } = this.#observation;
     return {
       version: packageVersion(),
       startedAt: this.#startedAt,
-      config: this.#config,
+      get config() {
+        return self.#reloader.config;
+      },
       registry: this.#registry,
-      certificates: this.#certificates,
-      sources: this.#sourceNames,
+      get certificates() {
+        return [...self.#sources.certificates, ...ownCertificates];
+      },
+      get sources() {
+        return self.#sources.names;
+      },
+      reload: (actor) => this.reload(actor),
       stats,
       sessions,
       rejects,
@@ -232,7 +296,7 @@ export class Primary {
       get connections() {
         return self.#acceptor.connections;
       },
-      ledger: (sensor) => reportOf(this.#ledger, this.#config.dataDir, sensor),
+      ledger: (sensor) => reportOf(this.#ledger, this.#reloader.config.dataDir, sensor),
       endSession(id, code, detail) {
         const place = sessions.get(id);
         if (!place) return false;
@@ -250,13 +314,13 @@ export class Primary {
   }
 
   async #listen(): Promise<void> {
-    const names = await this.#acceptor.listen(this.#config.listen);
-    this.#sourceNames.splice(0, names.length, ...names);
+    const names = await this.#acceptor.listen(this.#reloader.config.listen);
+    for (const [number, name] of names.entries()) this.#sources.named(number, name);
   }
 
   /** It could not start: nothing is left behind. */
   async #abandon(): Promise<void> {
-    await this.#supervisor.stop(this.#config.limits.drainTimeoutMs);
+    await this.#supervisor.stop(this.#reloader.config.limits.drainTimeoutMs);
     await this.#recoveries.finish(0);
     await this.#close();
   }
@@ -332,72 +396,4 @@ export class Primary {
     await this.#bookkeeper.flush();
     this.#recoveries.workerEnded(index);
   }
-}
-
-type PreparedStart = Omit<WorkerStart, 'index'> & {
-  control: ControlOptions | undefined;
-  certificates: CertificateView[];
-};
-
-/** Reads and checks all that is needed to begin; throws what a user has to mend. */
-async function prepareStart(config: Config, log: Logger): Promise<PreparedStart> {
-  for (const [name, sink] of Object.entries(config.sinks)) {
-    if (sink.kind === 'files') await checkFilesDirectory(name, sink.dir);
-  }
-  const sources: SourceStart[] = [];
-  const certificates: CertificateView[] = [];
-  for (const source of config.listen) {
-    const name = sourceName(source);
-    if ('unix' in source) sources.push({ kind: 'unix', name });
-    else if ('tcp' in source) sources.push({ kind: 'tcp', name });
-    else {
-      const secure = 'tls' in source ? source.tls : source.wss;
-      const tls = await loadTls(secure, config.dataDir);
-      for (const warning of tls.warnings) log.warn({ source: name }, warning);
-      certificates.push({ source: name, notAfter: tls.notAfter });
-      const { cert, key, ca, requestCert, rejectUnauthorized } = tls;
-      const accept = { requestCert, rejectUnauthorized };
-      sources.push({
-        kind: 'tls' in source ? 'tls' : 'wss',
-        name,
-        tls: { cert, key, ...(ca === undefined ? {} : { ca }), ...accept },
-        ...('wss' in source ? { path: source.wss.path } : {}),
-      });
-    }
-  }
-  const { mode, sharedSecretFile } = config.admission;
-  const secret = mode === 'shared-secret' ? readSecret(sharedSecretFile!) : undefined;
-  return {
-    config,
-    gateway: gatewayId(config.dataDir),
-    ...planProcesses(config),
-    ...(secret === undefined ? {} : { sharedSecret: secret.toString('base64') }),
-    sources,
-    control: await prepareControl(config, certificates, log),
-    certificates,
-  };
-}
-
-async function prepareControl(
-  { control: config, dataDir }: Config,
-  certificates: CertificateView[],
-  log: Logger,
-): Promise<ControlOptions | undefined> {
-  if (!config?.tls) return config && { config, tls: undefined };
-  const tls = await loadTls(config.tls, dataDir);
-  for (const warning of tls.warnings) log.warn({ source: 'control' }, warning);
-  const { certFile, keyFile, notAfter } = tls;
-  certificates.push({ source: 'control', notAfter });
-  return { config, tls: { certFile, keyFile } };
-}
-
-function readSecret(file: string): Buffer {
-  let read: ReturnType<typeof readSharedSecret>;
-  try {
-    read = readSharedSecret(file);
-  } catch (error) {
-    throw new GatewayError('D4GW_E_CONFIG', `admission.sharedSecretFile: ${messageOf(error)}`);
-  }
-  if ('secret' in read) return read.secret;
-  throw new GatewayError('D4GW_E_CONFIG', `admission.sharedSecretFile: ${file} ${read.problem}`);
 }

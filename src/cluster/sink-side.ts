@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.js';
-import { ACTIVITY_MS, LEDGER_SYNC_MS, REGISTRY_POLL_MS } from '../constants.js';
+import { ACTIVITY_MS, LEDGER_SYNC_MS, REGISTRY_POLL_MS, SECRET_GRACE_MS } from '../constants.js';
 import { messageOf } from '../errors.js';
 import { LedgerJournal } from '../ledger/journal.js';
 import { journalPath } from '../ledger/journal-names.js';
@@ -54,6 +54,7 @@ export class SinkSide {
   readonly #counters: Counters;
   readonly #monitor = new ThreadMonitor();
   #flowAt = 0;
+  readonly #admission: Admission;
   #registryVersion: number;
   #closed = false;
 
@@ -80,6 +81,7 @@ export class SinkSide {
       createSink(name, config.sinks[name]!, this.#host(sink, sinkNames.length, options)),
     );
     const secret = sharedSecret === undefined ? undefined : Buffer.from(sharedSecret, 'base64');
+    this.#admission = new Admission(this.#registry, secret);
     const bindings = instantiate(
       module,
       memory,
@@ -93,7 +95,7 @@ export class SinkSide {
         map,
         bindings,
         consumer: this.#consumer,
-        admission: new Admission(this.#registry, secret),
+        admission: this.#admission,
         routes: new RouteTable(config.routes, sinkNames),
         sinks: this.#sinks,
         metaTypes: config.admission.metaTypes,
@@ -116,6 +118,7 @@ export class SinkSide {
   handle(message: ToPipeline): void {
     if (message.t === 'folded') this.#pipeline.folded(message.ids);
     else if (message.t === 'hold') this.#hold(message.sink, message.held);
+    else if (message.t === 'reload') this.#reload(message.config, message.sharedSecret);
     else void this.#drain(message.deadlineMs, message.alone);
   }
 
@@ -129,6 +132,15 @@ export class SinkSide {
     if (this.#pipeline.drain()) setImmediate(this.#turn);
     else this.#consumer.sleep(this.#soon);
   };
+
+  #reload({ routes, admission }: Config, sharedSecret: string | undefined): void {
+    const names = this.#sinks.map(({ name }) => name);
+    const { metaTypes } = admission;
+    this.#pipeline.reconfigure({ routes: new RouteTable(routes, names), metaTypes });
+    if (sharedSecret === undefined) return;
+    this.#admission.changeSecret(Buffer.from(sharedSecret, 'base64'), SECRET_GRACE_MS);
+    this.#pipeline.refreshKeys();
+  }
 
   #hold(name: string, held: boolean): void {
     const sink = this.#sinks.findIndex((one) => one.name === name);

@@ -39,7 +39,7 @@ interface Seat {
 
 /** Starts the workers, restarts those that die, and deals connections out among them. */
 export class Supervisor {
-  readonly #starts: readonly WorkerStart[];
+  #starts: readonly WorkerStart[];
   readonly #events: SupervisorEvents;
   readonly #log: Logger;
   readonly #seats: Seat[];
@@ -87,6 +87,11 @@ export class Supervisor {
   send(index: number, message: ToWorker): void {
     const { worker } = this.#seats[index]!;
     if (worker?.isConnected()) worker.send(message);
+  }
+
+  /** Workers that begin from now on begin so. */
+  change(change: Partial<WorkerStart>): void {
+    this.#starts = this.#starts.map((start) => ({ ...start, ...change }));
   }
 
   broadcast(message: ToWorker): void {

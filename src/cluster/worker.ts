@@ -1,9 +1,11 @@
 import cluster from 'node:cluster';
 import { Socket, type SocketConstructorOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { isDeepStrictEqual } from 'node:util';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
-import { KEEPALIVE_DELAY_MS, REGISTRY_POLL_MS, SWEEP_MS } from '../constants.js';
+import type { Config } from '../config/schema.js';
+import { KEEPALIVE_DELAY_MS, REGISTRY_POLL_MS, SECRET_GRACE_MS, SWEEP_MS } from '../constants.js';
 import { createLogger } from '../log/logger.js';
 import { RateLimitedLog } from '../log/rate.js';
 import { openRegistry } from '../registry/lmdb.js';
@@ -35,18 +37,25 @@ import type {
 import { planMemory } from './plan.js';
 import { fatal, SinkSide, type SinkSideOptions } from './sink-side.js';
 
+/** One bit for each of the 256 values that a frame's type may have. */
+const TYPE_SET_BYTES = 32;
+
 /**
  * One cluster worker: sockets and framing on this thread, verification and sinks on a thread of
  * their own (pipelined) or on this one (inline). The primary accepts connections and hands them
  * over, and is told what happened to them.
  */
 class GatewayWorker {
-  readonly #start: WorkerStart;
   readonly #log: Logger;
   readonly #rejects: RateLimitedLog;
   readonly #registry: Registry;
   readonly #intake: Intake;
-  readonly #tls: (TlsSource | undefined)[];
+  /** By number, as connections carry it. */
+  #sources: { start: SourceStart; tls: TlsSource | undefined }[] = [];
+  readonly #admission: Admission;
+  /** As it is in force; what a reload can't change is as the worker began. */
+  #config: Config;
+  readonly #types: Uint8Array;
   readonly #timers: NodeJS.Timeout[];
   readonly #producer: RingProducer;
   readonly #ringBytes: number;
@@ -57,7 +66,7 @@ class GatewayWorker {
   #registryVersion: number;
 
   constructor(start: WorkerStart) {
-    this.#start = start;
+    this.#config = start.config;
     const { config, index, workers, threads } = start;
     this.#log = createLogger(config.log).child({ worker: index });
     this.#rejects = new RateLimitedLog(this.#log);
@@ -67,9 +76,9 @@ class GatewayWorker {
     const map = planMemory(limits, workers);
     const memory = createMemory(map);
     const bytes = new Uint8Array(memory.buffer);
-    for (const type of config.admission.types) {
-      bytes[CONTROL_BASE + CONTROL_TYPES + (type >> 3)]! |= 1 << (type & 7);
-    }
+    const typesAt = CONTROL_BASE + CONTROL_TYPES;
+    this.#types = bytes.subarray(typesAt, typesAt + TYPE_SET_BYTES);
+    this.#acceptTypes(config.admission.types);
     const { module } = loadModule();
     const options: SinkSideOptions = {
       config,
@@ -82,6 +91,10 @@ class GatewayWorker {
       gateway: start.gateway,
     };
     const secret = start.sharedSecret;
+    this.#admission = new Admission(
+      this.#registry,
+      secret === undefined ? undefined : Buffer.from(secret, 'base64'),
+    );
     const wake = threads === 'inline' ? this.#inline(options) : this.#pipelined(options);
     const block = assemblyBlockBytes(limits.maxPayloadBytes);
     this.#monitor = threads === 'inline' ? undefined : new ThreadMonitor();
@@ -94,10 +107,7 @@ class GatewayWorker {
         producer: this.#producer,
         bindings: instantiate(module, memory, SCRATCH_PRODUCER, map, limits.maxPayloadBytes),
         blocks: new BuddyAllocator(map.arenaBase, map.assemblyBytes, 256, block),
-        admission: new Admission(
-          this.#registry,
-          secret === undefined ? undefined : Buffer.from(secret, 'base64'),
-        ),
+        admission: this.#admission,
         routes: new RouteTable(config.routes, Object.keys(config.sinks)),
         idPrefix: `${Date.now().toString(36)}-${process.pid.toString(36)}`,
         firstFrameTimeoutMs: limits.firstFrameTimeoutMs,
@@ -109,7 +119,7 @@ class GatewayWorker {
         rejected: (code, origin, detail, sensor) => this.#rejected(code, origin, detail, sensor),
       },
     );
-    this.#tls = start.sources.map((source) => this.#tlsSource(source));
+    this.#takeSources(start.sources);
     this.#timers = [
       setInterval(() => this.#intake.sweep(Date.now()), SWEEP_MS),
       setInterval(() => this.#pollRegistry(), REGISTRY_POLL_MS),
@@ -128,6 +138,13 @@ class GatewayWorker {
       case 'end':
         this.#intake.end(message, message.code, message.detail);
         break;
+      case 'sources':
+        this.#takeSources(message.sources);
+        break;
+      case 'reload':
+        this.#reload(message.config, message.sharedSecret);
+        this.#toPipeline(message);
+        break;
       case 'folded':
       case 'hold':
         this.#toPipeline(message);
@@ -141,7 +158,7 @@ class GatewayWorker {
   }
 
   #accept(handle: unknown, message: SocketMessage): void {
-    const source = this.#start.sources[message.source]!;
+    const { start: source, tls } = this.#sources[message.source]!;
     const { connection, address } = message;
     this.#send({ t: 'taken', connection });
     const socket = new Socket({ handle, readable: true, writable: true } as SocketConstructorOpts);
@@ -151,14 +168,50 @@ class GatewayWorker {
       socket.setKeepAlive(true, KEEPALIVE_DELAY_MS);
       socket.setNoDelay(true);
     }
-    const tls = this.#tls[message.source];
     if (tls) tls.take(socket, origin);
     else this.#intake.accept(socket, origin);
   }
 
+  /** Listeners as they are now; a certificate that is another holds for handshakes from now on. */
+  #takeSources(starts: readonly SourceStart[]): void {
+    this.#sources = starts.map((start, number) => {
+      const known = this.#sources[number];
+      return isDeepStrictEqual(known?.start, start)
+        ? known!
+        : { start, tls: this.#tlsSource(start) };
+    });
+  }
+
+  #reload(config: Config, sharedSecret: string | undefined): void {
+    const isOther = config.limits.handshakeTimeoutMs !== this.#config.limits.handshakeTimeoutMs;
+    this.#config = config;
+    if (isOther) {
+      this.#sources = this.#sources.map(({ start }) => ({ start, tls: this.#tlsSource(start) }));
+    }
+    this.#acceptTypes(config.admission.types);
+    if (sharedSecret !== undefined) {
+      this.#admission.changeSecret(Buffer.from(sharedSecret, 'base64'), SECRET_GRACE_MS);
+    }
+    const { firstFrameTimeoutMs, idleTimeoutMs } = config.limits;
+    this.#intake.reconfigure({
+      routes: new RouteTable(config.routes, Object.keys(config.sinks)),
+      firstFrameTimeoutMs,
+      idleTimeoutMs,
+      timestampSkewSeconds: config.admission.timestampSkewSeconds,
+    });
+  }
+
+  /** The set that the scan looks in: one bit a type. */
+  #acceptTypes(types: readonly number[]): void {
+    for (let byte = 0; byte < TYPE_SET_BYTES; byte += 1) {
+      const own = types.filter((type) => type >> 3 === byte);
+      this.#types[byte] = own.reduce((bits, type) => bits | (1 << (type & 7)), 0);
+    }
+  }
+
   #tlsSource({ tls, path }: SourceStart): TlsSource | undefined {
     if (!tls) return undefined;
-    const { handshakeTimeoutMs } = this.#start.config.limits;
+    const { handshakeTimeoutMs } = this.#config.limits;
     const failed = (code: RejectCode, origin: Origin, detail: string) =>
       this.#refused(code, origin, detail);
     const accept = (stream: Duplex, origin: Origin) => this.#intake.accept(stream, origin);
@@ -313,6 +366,7 @@ let worker: GatewayWorker | undefined;
 // A terminal's Ctrl-C and an init system's stop reach every process of the gateway: the primary
 // decides, and says so by IPC.
 process.on('SIGINT', () => {});
+process.on('SIGHUP', () => {});
 process.on('SIGTERM', () => {});
 process.on('message', (message: ToWorker, handle?: unknown) => {
   if (message.t === 'start') worker = new GatewayWorker(message.start);

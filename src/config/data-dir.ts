@@ -89,6 +89,15 @@ export function lockDataDir(dir: string): () => void {
   }
 }
 
+/** The process that is the data directory's gateway; undefined where none runs. */
+export function lockOwner(dir: string): number | undefined {
+  const directory = join(resolve(dir), 'lock');
+  if (!existsSync(directory)) return undefined;
+  const [highest] = numbers(directory);
+  const owner = highest === undefined ? undefined : contentOf(directory, highest);
+  return owner !== undefined && isAlive(owner) ? Number.parseInt(owner, 10) : undefined;
+}
+
 function take(directory: string, draft: string): number {
   for (let tries = 0; tries < LOCK_TRIES_MAX; tries++) {
     const [highest = 0, ...older] = numbers(directory);

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
-import { Alerts } from '../alerts/alerts.js';
-import type { ControlConfig } from '../config/schema.js';
+import { Alerts, type Watched } from '../alerts/alerts.js';
+import type { Config, ControlConfig } from '../config/schema.js';
 import { messageOf } from '../errors.js';
 import { HistoryStore } from '../history/store.js';
 import { RateLimitedLog } from '../log/rate.js';
@@ -34,7 +34,7 @@ const BALANCE_MS = 60_000;
 export interface ControlOptions {
   config: ControlConfig;
   /** Paths of PEM files. */
-  tls: { certFile: string; keyFile: string } | undefined;
+  tls: { certFile: string; keyFile: string; notAfter: string } | undefined;
 }
 
 /**
@@ -119,6 +119,14 @@ export class ControlPlane {
     ];
   }
 
+  /**
+   * Takes other rules and webhooks.
+   * @throws GatewayError D4GW_E_CONFIG before anything is taken
+   */
+  prepareAlerts(config: Config['alerts']): () => void {
+    return this.#context.alerts.prepare(config);
+  }
+
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     this.#server.close();
@@ -156,9 +164,17 @@ export class ControlPlane {
 
 function makeContext(gateway: ControlledGateway, gate: Gate, log: Logger): ControlContext {
   const meter = new FlowMeter();
-  const { registry, stats, certificates, startedAt } = gateway;
+  const { registry, stats, startedAt } = gateway;
   const heardAt = (sensor: string) => meter.rateOf(sensor, Date.now())?.lastAt;
-  const watched = { registry, stats, certificates, startedAt, heardAt };
+  const watched: Watched = {
+    registry,
+    stats,
+    startedAt,
+    heardAt,
+    get certificates() {
+      return gateway.certificates;
+    },
+  };
   const alerts = new Alerts(gateway.config.alerts, watched, log);
   const sensors = new SensorIndex(registry, meter, gateway.sessions);
   const overview = new OverviewFeed(gateway, alerts, sensors);

@@ -1,4 +1,5 @@
 import type { CertificateView } from '../alerts/conditions.js';
+import type { Actor } from '../audit/entry.js';
 import type { SessionDirectory } from '../cluster/session-directory.js';
 import type { Config } from '../config/schema.js';
 import type { LedgerReport } from '../ledger/report.js';
@@ -27,6 +28,11 @@ export interface ControlledGateway {
   ledger(sensor?: string): LedgerReport | Promise<LedgerReport>;
   /** Ends a session. @returns false where there is none of this id */
   endSession(id: string, code: number, detail: string): boolean;
+  /**
+   * Takes the configuration anew.
+   * @throws GatewayError naming what is wrong: then the old one is in force
+   */
+  reload(actor: Actor): Promise<{ changed: string[] }>;
   /** Stops a sink, or lets it go on: see `Pipeline.hold`. Holds until the gateway ends. */
   holdSink(name: string, held: boolean): void;
   /** Calls back with what sessions added, each few seconds. */

@@ -43,6 +43,12 @@ export interface IntakeOptions {
   timestampSkewSeconds: number;
 }
 
+/** What may change while it runs. */
+export type ChangeableIntake = Pick<
+  IntakeOptions,
+  'routes' | 'firstFrameTimeoutMs' | 'idleTimeoutMs' | 'timestampSkewSeconds'
+>;
+
 export interface IntakeEvents {
   /** A connection ended before it had a session. `sensor`: the one that its header claimed. */
   refused(code: number, origin: Origin, detail: string, sensor?: string): void;
@@ -59,7 +65,7 @@ export interface IntakeEvents {
  *                  └─ cut frame    ─▶ a block of the assembly budget, described in place when whole
  */
 export class Intake {
-  readonly #options: IntakeOptions;
+  #options: IntakeOptions;
   readonly #events: IntakeEvents;
   readonly #memory: Buffer;
   readonly #slots: SessionSlots;
@@ -84,6 +90,11 @@ export class Intake {
     this.#slots = new SessionSlots(options.memory, options.map);
     this.#assembly = new AssemblyBudget(options.blocks, this.#memory, options.map.assemblyBytes);
     this.#stageBytesMax = Math.min(STAGE_BYTES_MAX, regionBytesMax(options.map.ringBytes));
+  }
+
+  /** Holds for sessions that begin from now on; the time limits, for all. */
+  reconfigure(change: ChangeableIntake): void {
+    this.#options = { ...this.#options, ...change };
   }
 
   get connections(): number {

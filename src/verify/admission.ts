@@ -26,12 +26,24 @@ export interface AcceptedKeys {
 /** Decides which sensors may send, and which keys their frames are held against. */
 export class Admission {
   readonly #sensors: SensorLookup;
-  readonly #sharedSecret: Buffer | undefined;
+  #sharedSecret: Buffer | undefined;
+  #previousSecret: { key: Buffer; validUntil: number } | undefined;
 
   /** @param sharedSecret with it, sensors that the registry does not know are taken too */
   constructor(sensors: SensorLookup, sharedSecret?: Buffer) {
     this.#sensors = sensors;
     this.#sharedSecret = sharedSecret;
+  }
+
+  /**
+   * Takes another shared secret. The one before stays valid for a while: sensors get the new one in
+   * their own time.
+   */
+  changeSecret(secret: Buffer, graceMs: number, now = Date.now()): void {
+    if (this.#sharedSecret?.equals(secret)) return;
+    const key = this.#sharedSecret;
+    this.#previousSecret = key && { key, validUntil: now + graceMs };
+    this.#sharedSecret = secret;
   }
 
   /** Why this sensor may not send from this address; undefined when it may. */
@@ -65,6 +77,8 @@ export class Admission {
     if (record && record.key.length > 0) {
       return { current: record.key, previous: record.previousKey };
     }
-    return this.#sharedSecret ? { current: this.#sharedSecret } : undefined;
+    if (!this.#sharedSecret) return undefined;
+    const previous = this.#previousSecret;
+    return { current: this.#sharedSecret, ...(previous ? { previous } : {}) };
   }
 }

@@ -221,6 +221,7 @@ test('the rest', async () => {
     await call(id);
   }
   await call('getMetrics');
+  assert.deepEqual((await call('reloadConfig')).body, { changed: [] });
   const acts = (await call('listAudit', { query: '?limit=2&act=sink' })).body;
   assert.deepEqual(
     acts.map((one: Json) => one.act),

@@ -147,6 +147,23 @@ function stateRoutes({ gateway, overview: feed, alerts }: ControlContext): Route
       },
       handle: () => json(200, maskedConfig(gateway.config)),
     }),
+    route({
+      method: 'POST',
+      path: '/api/v1/reload',
+      role: 'admin',
+      id: 'reloadConfig',
+      tag: 'gateway',
+      summary: 'Take the configuration file, certificates, CA and shared secret anew',
+      description: 'What is wrong is refused whole. Established connections are not touched.',
+      answers: {
+        200: {
+          description: 'It is in force.',
+          schema: z.object({ changed: z.array(z.string()).describe('Keys, such as routes.') }),
+        },
+        400: { description: 'Refused, and why: the old one is in force.', schema: error },
+      },
+      handle: async (call) => json(200, await gateway.reload(callerOf(call).actor)),
+    }),
   ];
 }
 
