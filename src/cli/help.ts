@@ -20,6 +20,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./sensor.js')).sensorCommand(),
   },
   {
+    name: 'status',
+    summary: 'show how a running gateway is',
+    load: async () => (await import('./status.js')).statusCommand(),
+  },
+  {
+    name: 'top',
+    summary: 'watch a running gateway in the terminal',
+    load: async () => (await import('./top.js')).topCommand(),
+  },
+  {
     name: 'reload',
     summary: 'have a running gateway take its configuration anew',
     load: async () => (await import('./reload.js')).reloadCommand(),
