@@ -21,7 +21,9 @@ export interface PreparedSource {
 /** Reads and checks all that is needed to begin; throws what a user has to mend. */
 export async function prepareStart(config: Config, log: Logger) {
   for (const [name, sink] of Object.entries(config.sinks)) {
-    if (sink.kind === 'files') await checkFilesDirectory(name, sink.dir);
+    if (sink.kind === 'files' || sink.kind === 'archive') {
+      await checkFilesDirectory(name, sink.dir);
+    }
   }
   const sources = await prepareSources(config, log);
   const sharedSecret = prepareSecret(config);

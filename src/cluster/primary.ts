@@ -18,6 +18,7 @@ import { packageVersion } from '../version.js';
 import { endName, Reject } from '../wire/reject.js';
 import { Acceptor } from './acceptor.js';
 import { Bookkeeper } from './bookkeeper.js';
+import { custodyHolds } from './custody.js';
 import { Duplicates } from './duplicates.js';
 import type { ToPrimary, WorkerStart } from './messages.js';
 import { Observation } from './observation.js';
@@ -107,7 +108,7 @@ export class Primary {
     this.#rejects = new RateLimitedLog(log);
     const kinds = Object.entries(config.sinks).map(([name, { kind }]) => [name, kind] as const);
     this.#observation = new Observation(start.workers, new Map(kinds));
-    this.#recoveries = new Recoveries(config.dataDir, ledger, log);
+    this.#recoveries = new Recoveries(config.dataDir, ledger, log, custodyHolds(config));
     this.#sources = new SourceBook(sources);
     this.#duplicates = new Duplicates(config.admission.duplicateSession);
     this.#bookkeeper = new Bookkeeper(ledger, registry, log, (worker, ids) =>

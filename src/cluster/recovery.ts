@@ -3,7 +3,12 @@ import type { Logger } from 'pino';
 import { messageOf } from '../errors.js';
 import { isAside, journalPath, listJournals, putAside } from '../ledger/journal-names.js';
 import { readHeader } from '../ledger/journal-reader.js';
-import { type RecoveryOptions, type RecoveryReport, recoverJournal } from '../ledger/recover.js';
+import {
+  type Holds,
+  type RecoveryOptions,
+  type RecoveryReport,
+  recoverJournal,
+} from '../ledger/recover.js';
 import type { LedgerStore } from '../ledger/store.js';
 import { repairPart } from '../sinks/files/repair.js';
 
@@ -26,13 +31,16 @@ export class Recoveries {
   readonly #dataDir: string;
   readonly #ledger: LedgerStore;
   readonly #log: Logger;
+  readonly #holds: Holds | undefined;
   readonly #abort = new AbortController();
   readonly #waiting: string[] = [];
   /** Oldest first. */
   readonly #kept: string[] = [];
   #running: Promise<void> | undefined;
 
-  constructor(dataDir: string, ledger: LedgerStore, log: Logger) {
+  /** @param holds what sinks with stores of their own hold of dead sessions */
+  constructor(dataDir: string, ledger: LedgerStore, log: Logger, holds?: Holds) {
+    this.#holds = holds;
     this.#dataDir = dataDir;
     this.#ledger = ledger;
     this.#log = log;
@@ -128,7 +136,8 @@ export class Recoveries {
 
   async #recover(path: string, more: Pick<RecoveryOptions, 'giveUp'> = {}): Promise<void> {
     const { signal } = this.#abort;
-    const options = { ownerEnded: isAside(path), signal, ...more };
+    const holds = this.#holds ? { holds: this.#holds } : {};
+    const options = { ownerEnded: isAside(path), signal, ...holds, ...more };
     const report = await recoverJournal(path, this.#ledger, repairPart, options);
     this.#tell(report);
     if (report.kept === undefined) return;

@@ -55,6 +55,7 @@ export class SinkSide {
   readonly #monitor = new ThreadMonitor();
   #flowAt = 0;
   readonly #admission: Admission;
+  readonly #started: Promise<void>;
   #registryVersion: number;
   #closed = false;
 
@@ -111,8 +112,22 @@ export class SinkSide {
       setInterval(() => this.#pollRegistry(), REGISTRY_POLL_MS),
       setInterval(() => this.#tell(), STATS_MS),
     ];
+    this.#started = this.#start();
+  }
+
+  /** Nothing comes before the sinks are ready: the primary waits for it. */
+  async #start(): Promise<void> {
+    try {
+      await Promise.all(this.#sinks.map((sink) => sink.start?.()));
+    } catch (error) {
+      // Ends the thread, or the process where it has none of its own.
+      setImmediate(() => {
+        throw error;
+      });
+      return await new Promise(() => {});
+    }
     this.#consumer.sleep(this.#soon);
-    post({ t: 'started' });
+    this.#post({ t: 'started' });
   }
 
   handle(message: ToPipeline): void {
@@ -184,6 +199,7 @@ export class SinkSide {
    * what is not done at the deadline.
    */
   async #drain(deadlineMs: number, alone?: boolean): Promise<void> {
+    await this.#started;
     while (this.#pipeline.drain());
     await Promise.all(this.#sinks.map((sink) => sink.close(deadlineMs * CLOSE_SHARE)));
     await this.#pipeline.idle(alone);

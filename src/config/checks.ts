@@ -4,7 +4,7 @@ import { PATH_BYTES_MAX } from '../ledger/journal-layout.js';
 import { assemblyBlockBytes } from '../ring/assembly-block.js';
 import { TYPE_EXTENDED, TYPE_META } from '../wire/types.js';
 import { shown } from './fields.js';
-import type { Config, FilesSinkConfig, ListenConfig } from './schema.js';
+import type { ArchiveSinkConfig, Config, FilesSinkConfig, ListenConfig } from './schema.js';
 import { readSharedSecret } from './secret.js';
 import { didYouMean } from './suggest.js';
 import { formatBytes } from './units.js';
@@ -135,11 +135,11 @@ function collide(a: ListenConfig, b: ListenConfig): boolean {
 function sinkProblems({ sinks }: Config): string[] {
   const problems: string[] = [];
   const files = Object.entries(sinks).filter(
-    (entry): entry is [string, FilesSinkConfig] => entry[1].kind === 'files',
+    (entry): entry is [string, FilesSinkConfig | ArchiveSinkConfig] => 'dir' in entry[1],
   );
-  files.forEach(([name, { dir }], index) => {
+  files.forEach(([name, { dir, kind }], index) => {
     const dirBytes = Buffer.byteLength(dir);
-    if (dirBytes > SINK_DIR_BYTES_MAX) {
+    if (kind === 'files' && dirBytes > SINK_DIR_BYTES_MAX) {
       problems.push(
         `sinks.${name}.dir: ${shown(dir)} has ${dirBytes} bytes, expected at most ` +
           `${SINK_DIR_BYTES_MAX}: the ledger's journal holds no longer paths of files`,

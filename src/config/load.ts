@@ -159,7 +159,9 @@ function withAbsolutePaths(config: Config, base: string): Config {
     sinks: Object.fromEntries(
       Object.entries(config.sinks).map(([name, sink]) => [
         name,
-        sink.kind === 'files' ? { ...sink, dir: absolute(sink.dir) } : sink,
+        sink.kind === 'files' || sink.kind === 'archive'
+          ? { ...sink, dir: absolute(sink.dir) }
+          : sink,
       ]),
     ),
   };

@@ -190,10 +190,21 @@ const filesSink = section({
     .default(1000)
     .describe('Longest time that received data waits for a full block before it is written.'),
 });
+const archiveSink = section({
+  kind: z.literal('archive'),
+  dir: path("the archive sink's directory").describe('Directory of the archive.'),
+  compress: oneOf(['lz4', 'none']).default('lz4').describe('Compression of the segments.'),
+  segmentBytes: bytes(64 * 1024, 4 * GIB)
+    .default(256 * MIB)
+    .describe('Size at which a segment is finished and the next begun.'),
+  keepBytes: bytes(MIB, 1024 ** 2 * GIB)
+    .default(100 * GIB)
+    .describe('Bytes kept, over all workers: then the oldest segment makes way.'),
+});
 const blackholeSink = section({ kind: z.literal('blackhole') });
 
-const SINK_KINDS = ['files', 'blackhole'];
-const LATER_SINK_KINDS = ['archive', 'relay'];
+const SINK_KINDS = ['files', 'archive', 'blackhole'];
+const LATER_SINK_KINDS = ['relay'];
 
 function sinkProblem(input: unknown): string {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) {
@@ -206,11 +217,12 @@ function sinkProblem(input: unknown): string {
     : wrong(kind, `one of ${SINK_KINDS.join(', ')}`) + hint;
 }
 
-const sink = z.discriminatedUnion('kind', [filesSink, blackholeSink], {
+const sink = z.discriminatedUnion('kind', [filesSink, archiveSink, blackholeSink], {
   error: ({ input }) => sinkProblem(input),
 });
 
 export type FilesSinkConfig = z.output<typeof filesSink>;
+export type ArchiveSinkConfig = z.output<typeof archiveSink>;
 export type SinkConfig = z.output<typeof sink>;
 
 const SINK_NAME_EXPECTED =

@@ -50,7 +50,18 @@ export interface PartRepair {
  */
 export type RepairPart = (partPath: string, signal: AbortSignal) => Promise<PartRepair>;
 
+/**
+ * What a sink with a store of its own holds of sessions that its process did not see the end of, by
+ * id; of one that is missing nothing is known. Undefined for a sink without such a store.
+ */
+export type Holds = (
+  sink: string,
+  sessionIds: readonly string[],
+) => Promise<ReadonlyMap<string, Amount>> | undefined;
+
 export interface RecoveryOptions {
+  /** Default: no sink has a store of its own. */
+  holds?: Holds;
   /** The process that wrote the journal is known to have ended. Default: looked up by its pid. */
   ownerEnded?: boolean;
   /** Default 120 s for each file. */
@@ -135,7 +146,8 @@ export async function recoverJournal(
   const open = new Set(files.unsettled.map(({ sessionId }) => sessionId));
   // The totals of one that ended are final, whatever becomes of a file that it left.
   const settled = snapshot.sessions.filter(({ ended, totals }) => ended || !open.has(totals.id));
-  await foldSessions({ ...snapshot, sessions: settled }, files.held, store, report);
+  const kept = await keptBySinks(settled, options.holds);
+  await foldSessions({ ...snapshot, sessions: settled }, { ...files, kept }, store, report);
   report.unsettledFiles = files.unsettled.length;
   if (files.unsettled.length === 0) {
     await rm(path, { force: true });
@@ -358,9 +370,31 @@ class Settling {
   }
 }
 
+/** What sinks with stores of their own hold of the sessions without an end, by sink and session. */
+type Kept = ReadonlyMap<string, ReadonlyMap<string, Amount>>;
+
+async function keptBySinks(
+  sessions: readonly SessionImage[],
+  holds: Holds | undefined,
+): Promise<Kept> {
+  const ids = new Map<string, string[]>();
+  for (const { ended, totals } of sessions) {
+    if (ended) continue;
+    for (const sink of Object.keys(totals.delivered)) {
+      ids.set(sink, [...(ids.get(sink) ?? []), totals.id]);
+    }
+  }
+  const kept = new Map<string, ReadonlyMap<string, Amount>>();
+  for (const [sink, sessionIds] of ids) {
+    const held = await holds?.(sink, sessionIds);
+    if (held) kept.set(sink, held);
+  }
+  return kept;
+}
+
 async function foldSessions(
   snapshot: JournalSnapshot,
-  held: Held,
+  found: { held: Held; kept: Kept },
   store: LedgerStore,
   report: RecoveryReport,
 ): Promise<void> {
@@ -371,7 +405,7 @@ async function foldSessions(
   const isRecorded = recoveries.some((event) => event.id === id);
   const told = snapshot.sessions.filter(({ totals }) => !isRecorded || !folded.has(totals.id));
   for (const session of told) {
-    const settled = session.ended ? session.totals : settle(session, held);
+    const settled = session.ended ? session.totals : settle(session, found);
     const lost = Object.values(settled.lost);
     report.lostFrames += Math.max(0, ...lost.map(({ frames }) => frames));
     report.lostBytes += Math.max(0, ...lost.map(({ bytes }) => bytes));
@@ -389,14 +423,19 @@ async function foldSessions(
 }
 
 /** What a session came to that its process did not see the end of. */
-function settle({ totals }: SessionImage, held: Held): SessionTotals {
+function settle(
+  { totals }: SessionImage,
+  { held, kept }: { held: Held; kept: Kept },
+): SessionTotals {
   const settled = structuredClone(totals);
   settled.endedAt = Date.now();
   settled.end = PROCESS_DIED;
   const rejected = sum(Object.values(settled.rejected));
   for (const [sink, delivered] of Object.entries(settled.delivered)) {
     const files = held.get(heldKey(totals.id, sink));
-    if (files) settled.delivered[sink] = deliveredInto(files, delivered);
+    const store = kept.get(sink);
+    if (store) settled.delivered[sink] = { ...(store.get(totals.id) ?? delivered) };
+    else if (files) settled.delivered[sink] = deliveredInto(files, delivered);
     const { frames, bytes } = settled.delivered[sink] ?? delivered;
     settled.received.frames = Math.max(settled.received.frames, frames + rejected.frames);
     settled.received.bytes = Math.max(settled.received.bytes, bytes + rejected.bytes);

@@ -1,4 +1,5 @@
 import type { SinkConfig } from '../config/schema.js';
+import { ArchiveSink } from './archive/archive-sink.js';
 import { BlackholeSink } from './blackhole.js';
 import { FilesSink } from './files/files-sink.js';
 import type { Sink, SinkHost } from './sink.js';
@@ -8,6 +9,8 @@ export function createSink(name: string, config: SinkConfig, host: SinkHost): Si
   switch (config.kind) {
     case 'files':
       return new FilesSink(name, config, host);
+    case 'archive':
+      return new ArchiveSink(name, config, host);
     case 'blackhole':
       return new BlackholeSink(name, host);
   }

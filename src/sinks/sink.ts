@@ -13,6 +13,8 @@ import type { Logger } from 'pino';
 export interface Sink {
   readonly name: string;
   readonly kind: string;
+  /** Makes ready what takes time; nothing is opened before it resolves. */
+  start?(): Promise<void>;
   /** Begins one session's stream. Must not throw for what the outside world does. */
   open(session: SinkSession): SinkStream;
   /**

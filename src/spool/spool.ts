@@ -155,10 +155,18 @@ export class Spool {
   }
 
   /** Bytes on the disk, and in memory. */
-  get usage(): { diskBytes: number; memoryBytes: number; unwrittenBytes: number } {
+  get usage(): {
+    diskBytes: number;
+    /** Segments that are finished. */
+    sealedSegments: number;
+    memoryBytes: number;
+    /** Of them, what is not on the disk. */
+    unwrittenBytes: number;
+  } {
     const pending = this.#assembler.pendingBytes;
     return {
       diskBytes: this.#files.bytes,
+      sealedSegments: this.#files.list.filter(({ isSealed }) => isSealed).length,
       memoryBytes: this.#tail.bytes + pending,
       unwrittenBytes: this.#tail.unwrittenBytes + pending,
     };
