@@ -1,25 +1,20 @@
-import { createReadStream, openSync, readFileSync } from 'node:fs';
+import { createReadStream, openSync } from 'node:fs';
 import type { Readable } from 'node:stream';
-import { createSecureContext } from 'node:tls';
 import { Command, InvalidArgumentError } from 'commander';
 import { readClientDirectory } from '../client/directory.js';
 import { Sender } from '../client/sender.js';
 import { GatewayError, messageOf } from '../errors.js';
 import { systemClock } from '../net/clock.js';
-import { connect, type SecureOptions, StreamConnection } from '../net/connection.js';
-import { parseTarget, type Target } from '../net/target.js';
+import { connect, StreamConnection } from '../net/connection.js';
+import { parseTarget } from '../net/target.js';
+import { addSecureOptions, type SecureFlags, secureOptions } from './secure-options.js';
 
 const PROGRESS_MS = 1_000;
 
-interface Options {
+interface Options extends SecureFlags {
   config: string;
   to?: string;
   tcp?: boolean;
-  insecure?: boolean;
-  ca?: string;
-  cert?: string;
-  keyFile?: string;
-  servername?: string;
   type?: number;
   input?: string;
   once?: boolean;
@@ -28,7 +23,7 @@ interface Options {
 
 /** `d4gw client`: a native sensor. */
 export function clientCommand(): Command {
-  return new Command('client')
+  const command = new Command('client')
     .description(
       'Sends its input as the frames of one sensor, to a server or to standard output. A lost ' +
         'connection is made again, and the stream goes on at the start of the record (packet, ' +
@@ -37,13 +32,8 @@ export function clientCommand(): Command {
         'again whole.',
     )
     .requiredOption('-c, --config <dir>', "the sensor's directory, as of `d4gw sensor add --out`")
-    .option('--to <address>', '[tls://|tcp://]HOST:PORT or stdout (default: its destination)')
-    .option('--tcp', 'plain TCP where the address has no prefix')
-    .option('--ca <file>', 'trust the certificates in this PEM file, and no others')
-    .option('--insecure', "do not check the server's certificate")
-    .option('--servername <name>', 'name to ask for and to check, if not that of the address')
-    .option('--cert <file>', 'client certificate (PEM)')
-    .option('--key-file <file>', 'private key of the client certificate (PEM)')
+    .option('--to <address>', '[tls://|tcp://]HOST:PORT or stdout (default: its destination)');
+  return addSecureOptions(command)
     .option('--type <number>', 'D4 type, instead of that of the directory', parseType)
     .option('--input <file>', 'read this file instead of standard input')
     .option('--once', 'exit 1 when a connection fails or is lost, instead of trying again')
@@ -87,54 +77,6 @@ async function run(options: Options): Promise<void> {
     endProgress?.();
     process.off('SIGINT', stop).off('SIGTERM', stop);
   }
-}
-
-function secureOptions(options: Options, target: Target): SecureOptions {
-  const given = [
-    options.insecure && '--insecure',
-    options.ca && '--ca',
-    options.cert && '--cert',
-    options.keyFile && '--key-file',
-    options.servername && '--servername',
-  ].filter(Boolean);
-  if (target.kind !== 'tls') {
-    if (given.length === 0) return {};
-    throw usage(`${given.join(', ')}: only for TLS, and the destination is ${target.kind}`);
-  }
-  if (options.insecure && options.ca) throw usage('--insecure contradicts --ca: give one of them');
-  if (!options.cert !== !options.keyFile) {
-    throw usage('a client certificate needs both --cert and --key-file');
-  }
-  const secure = {
-    ...(options.ca ? { ca: readPem(options.ca) } : {}),
-    ...(options.cert ? { cert: readPem(options.cert) } : {}),
-    ...(options.keyFile ? { key: readPem(options.keyFile) } : {}),
-  };
-  try {
-    createSecureContext(secure);
-  } catch (cause) {
-    const files = [options.ca, options.cert, options.keyFile].filter(Boolean).join(', ');
-    throw new GatewayError('D4GW_E_CERTIFICATE', `${files}: ${messageOf(cause)}`, { cause });
-  }
-  return {
-    ...secure,
-    ...(options.servername ? { servername: options.servername } : {}),
-    rejectUnauthorized: !options.insecure,
-  };
-}
-
-function readPem(path: string): Buffer {
-  let bytes: Buffer;
-  try {
-    bytes = readFileSync(path);
-  } catch (cause) {
-    throw new GatewayError('D4GW_E_CERTIFICATE', `${path}: ${messageOf(cause)}`, { cause });
-  }
-  // OpenSSL takes a file of authorities without any, and then trusts nothing.
-  if (!bytes.includes('-----BEGIN ')) {
-    throw new GatewayError('D4GW_E_CERTIFICATE', `${path}: holds no PEM (-----BEGIN …)`);
-  }
-  return bytes;
 }
 
 function openInput(path: string | undefined): Readable {

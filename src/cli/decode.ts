@@ -1,17 +1,26 @@
 import { createHash, createSecretKey, type KeyObject } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { Command, InvalidArgumentError } from 'commander';
 import { readKeyFile } from '../client/key-file.js';
 import { GatewayError, messageOf } from '../errors.js';
 import type { Registry } from '../registry/store.js';
-import { type Frame, FrameError, FrameReader } from '../wire/frame-reader.js';
+import { NewerFormatError } from '../spool/scan.js';
+import { type Frame, FrameError } from '../wire/frame-reader.js';
 import { verifyFrame } from '../wire/header.js';
 import { TYPE_NAMES } from '../wire/types.js';
+import {
+  damageText,
+  metaFrames,
+  noDamage,
+  openStream,
+  type StoredFrame,
+  segmentItems,
+  storedFiles,
+  streamFrames,
+} from './frame-source.js';
 
 /** The reference server's limit. */
 const PAYLOAD_BYTES_MAX = 1_000_000;
-const READ_BYTES = 256 * 1024;
 /** Output is gathered up to this before it is written. */
 const WRITE_BYTES = 64 * 1024;
 /** Sensors that a summary names one by one. */
@@ -36,12 +45,16 @@ type KeyLookup = (uuid: string) => readonly KeyObject[];
 export function decodeCommand(): Command {
   return new Command('decode')
     .description(
-      'Reads D4 frames and prints one JSON line for each header. With a key, or the keys of a ' +
+      'Reads D4 frames, from streams of them or from the segments of an archive or a spool, and ' +
+        'prints one JSON line for each header. With a key, or the keys of a ' +
         'registry, each line says whether its HMAC holds (verified: true, false, or null for a ' +
-        'sensor without a key). Exits 1 for a frame that does not hold, a header that is none, or ' +
-        'an input cut in mid-frame.',
+        'sensor without a key). Exits 1 for a frame that does not hold, a header that is none, ' +
+        'an input cut in mid-frame, or a damaged segment.',
     )
-    .argument('[file]', 'file of frames (default: standard input)')
+    .argument(
+      '[files...]',
+      'files of frames, segments or their directories (default: standard input)',
+    )
     .option('--payload', 'write payload bytes instead; with keys, only of frames that hold')
     .option('--summary', 'print one JSON object about the whole instead')
     .option('--type <number>', 'only frames of this D4 type', parseCount)
@@ -52,10 +65,10 @@ export function decodeCommand(): Command {
     )
     .option('--data-dir <dir>', 'verify with the registry in this data directory')
     .option('--max-payload <bytes>', 'largest payload of a frame', parseCount, PAYLOAD_BYTES_MAX)
-    .action((file: string | undefined, options: Options) => run(file, options));
+    .action((files: string[], options: Options) => run(files, options));
 }
 
-async function run(file: string | undefined, options: Options): Promise<void> {
+async function run(files: string[], options: Options): Promise<void> {
   if (options.payload && options.summary) {
     throw new GatewayError('D4GW_E_USAGE', '--payload contradicts --summary: give one of them');
   }
@@ -68,65 +81,112 @@ async function run(file: string | undefined, options: Options): Promise<void> {
     throw new GatewayError('D4GW_E_USAGE', message);
   }
   const { lookup, close } = await openKeys(options);
-  const name = file === undefined || file === '-' ? 'standard input' : file;
-  const input =
-    name === file ? createReadStream(file, { highWaterMark: READ_BYTES }) : process.stdin;
+  const decoding = new Decoding(process.stdout, { ...options, lookup });
   try {
-    await decode(input, name, process.stdout, { ...options, lookup });
+    if (files.length === 0 || (files.length === 1 && files[0] === '-')) {
+      await decoding.stream(process.stdin, 'standard input');
+    } else {
+      for (const { path, isSegment } of await storedFiles(files)) {
+        if (isSegment) await decoding.segment(path);
+        else await decoding.stream(openStream(path), path);
+      }
+    }
+    await decoding.end();
   } finally {
-    input.destroy();
     await close();
   }
 }
 
-/**
- * Decodes `input` to its end.
- * @throws GatewayError D4GW_E_DECODE once everything before the fault is written
- */
-async function decode(
-  input: Readable,
-  name: string,
-  output: Writable,
-  options: Options & { lookup: KeyLookup | undefined },
-): Promise<void> {
-  const reader = new FrameReader({ maxPayloadBytes: options.maxPayload });
-  const writer = new Writer(output);
-  const summary = options.summary ? new Summary() : undefined;
-  const bad = { failed: 0, unknown: 0, firstOffset: 0 };
-  let fault: unknown;
-  try {
-    for await (const chunk of input) {
-      for (const frame of reader.push(chunk as Buffer)) {
-        if (options.type !== undefined && frame.header.type !== options.type) continue;
-        const verified = options.lookup && verify(frame, options.lookup(frame.header.uuid));
-        if (options.lookup && !verified) {
-          if (bad.failed + bad.unknown === 0) bad.firstOffset = frame.offset;
-          if (verified === null) bad.unknown++;
-          else bad.failed++;
-        }
-        if (summary) summary.add(frame, verified);
-        else if (!options.payload) writer.add(`${JSON.stringify(describe(frame, verified))}\n`);
-        else if (!options.lookup || verified) writer.add(frame.payload);
-        if (writer.isFull) await writer.flush();
+/** Decodes one input after the other, to their ends. */
+class Decoding {
+  readonly #options: Options & { lookup: KeyLookup | undefined };
+  readonly #writer: Writer;
+  readonly #summary: Summary | undefined;
+  readonly #bad = { failed: 0, unknown: 0, first: '' };
+
+  constructor(output: Writable, options: Options & { lookup: KeyLookup | undefined }) {
+    this.#options = options;
+    this.#writer = new Writer(output);
+    this.#summary = options.summary ? new Summary() : undefined;
+  }
+
+  /** @throws GatewayError D4GW_E_DECODE once everything before the fault is written */
+  async stream(input: Readable, name: string): Promise<void> {
+    try {
+      for await (const frames of streamFrames(input, this.#options.maxPayload)) {
+        for (const frame of frames) await this.#take(frame, name);
+        if (this.#writer.isGone) return;
       }
-      if (writer.isGone) return;
+    } catch (error) {
+      await this.#fail(error, name);
+    } finally {
+      input.destroy();
     }
-    reader.end();
-  } catch (error) {
-    fault = error;
   }
-  if (summary) writer.add(`${JSON.stringify(summary)}\n`);
-  await writer.flush();
-  if (fault instanceof FrameError || isSystemError(fault)) {
-    throw new GatewayError('D4GW_E_DECODE', `${name}: ${messageOf(fault)}`, { cause: fault });
+
+  /** @throws GatewayError D4GW_E_DECODE once all that could be read is written */
+  async segment(path: string): Promise<void> {
+    const damage = noDamage();
+    try {
+      for await (const items of segmentItems(path, damage)) {
+        for (const item of items) {
+          if (item.kind === 'frame') await this.#take(item.frame, path);
+          else if (item.kind === 'open' && !item.isContinued) {
+            const { session } = item;
+            for (const frame of metaFrames(session)) await this.#take({ ...frame, session }, path);
+          }
+        }
+        if (this.#writer.isGone) return;
+      }
+    } catch (error) {
+      await this.#fail(error, path);
+    }
+    const text = damageText(damage);
+    if (text !== undefined) await this.#fail(new GatewayError('D4GW_E_DECODE', text), path);
   }
-  if (fault) throw fault;
-  if (bad.failed + bad.unknown > 0) {
+
+  /** @throws GatewayError D4GW_E_DECODE where frames did not hold */
+  async end(): Promise<void> {
+    await this.#finish();
+    const { failed, unknown, first } = this.#bad;
+    if (failed + unknown === 0) return;
     throw new GatewayError(
       'D4GW_E_DECODE',
-      `${name}: ${bad.failed} frames whose HMAC does not hold, ${bad.unknown} of sensors without ` +
-        `a key, the first at offset ${bad.firstOffset}`,
+      `${failed} frames whose HMAC does not hold, ${unknown} of sensors without a key, the ` +
+        `first at ${first}`,
     );
+  }
+
+  async #take(frame: StoredFrame, name: string): Promise<void> {
+    const { lookup, type, payload } = this.#options;
+    if (type !== undefined && frame.header.type !== type) return;
+    const verified = lookup && verify(frame, lookup(frame.header.uuid));
+    if (lookup && !verified) this.#noteBad(frame, name, verified === null);
+    if (this.#summary) this.#summary.add(frame, verified);
+    else if (!payload) this.#writer.add(`${JSON.stringify(describe(frame, verified))}\n`);
+    else if (!lookup || verified) this.#writer.add(frame.payload);
+    if (this.#writer.isFull) await this.#writer.flush();
+  }
+
+  #noteBad({ offset, seq }: StoredFrame, name: string, isUnknown: boolean): void {
+    const bad = this.#bad;
+    const where = seq === undefined ? `offset ${offset}` : `record ${seq}`;
+    if (bad.failed + bad.unknown === 0) bad.first = `${where} of ${name}`;
+    if (isUnknown) bad.unknown++;
+    else bad.failed++;
+  }
+
+  async #finish(): Promise<void> {
+    if (this.#summary) this.#writer.add(`${JSON.stringify(this.#summary)}\n`);
+    await this.#writer.flush();
+  }
+
+  async #fail(error: unknown, name: string): Promise<never> {
+    await this.#finish();
+    const isOurs = error instanceof FrameError || error instanceof GatewayError;
+    if (!isOurs && !(error instanceof NewerFormatError) && !isSystemError(error)) throw error;
+    const text = error instanceof NewerFormatError ? error.message : `${name}: ${messageOf(error)}`;
+    throw new GatewayError('D4GW_E_DECODE', text, { cause: error });
   }
 }
 
@@ -136,10 +196,14 @@ function verify(frame: Frame, keys: readonly KeyObject[]): boolean | null {
   return keys.some((key) => verifyFrame(frame.bytes, frame.payload, key));
 }
 
-function describe(frame: Frame, verified: boolean | null | undefined): object {
+function describe(frame: StoredFrame, verified: boolean | null | undefined): object {
   const { version, type, uuid, timestamp, hmac, size } = frame.header;
+  const { seq, session, offset } = frame;
   return {
-    offset: frame.offset,
+    // Of a segment: the offset of its block, which may be compressed.
+    offset,
+    ...(seq === undefined ? {} : { seq }),
+    ...(session === undefined ? {} : { session: session.id }),
     version,
     type,
     typeName: TYPE_NAMES[type],

@@ -55,6 +55,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./decode.js')).decodeCommand(),
   },
   {
+    name: 'replay',
+    summary: 'send archived frames again, byte for byte',
+    load: async () => (await import('./replay.js')).replayCommand(),
+  },
+  {
+    name: 'spool',
+    summary: 'look into spools and archives: inspect, check, export',
+    load: async () => (await import('./spool.js')).spoolCommand(),
+  },
+  {
     name: 'ledger',
     summary: 'show what was received, delivered, rejected and lost',
     load: async () => (await import('./ledger.js')).ledgerCommand(),

@@ -27,8 +27,8 @@ export interface Damage {
   records: number;
   /** As they lie in the file. */
   bytes: number;
-  /** Where the last whole record ends, of a file whose end is cut. */
-  cutAt?: number;
+  /** Of a file whose end is cut: where the last whole record ends, and what the cut costs of all. */
+  cut?: { at: number; blocks: number; records: number; bytes: number };
 }
 
 export const noDamage = (): Damage => ({ blocks: 0, records: 0, bytes: 0 });

@@ -84,15 +84,18 @@ export async function* scanBlocks(
     yield* endCut(cut, source.size, damage);
   } else if (skipped > 0) {
     noteSkipped(damage, skipped, 0);
-    if (skipped < BLOCK_HEADER_BYTES) damage.cutAt = source.size - skipped;
+    if (skipped < BLOCK_HEADER_BYTES) {
+      damage.cut = { at: source.size - skipped, blocks: 1, records: 0, bytes: skipped };
+    }
   }
 }
 
 function* endCut(found: FoundBlock, size: number, damage: Damage): Generator<FoundBlock> {
   const { records } = found.header;
-  damage.cutAt = records > 0 ? found.at + found.bytes.length : found.at;
-  damage.bytes += size - damage.cutAt;
-  damage.records += found.lostRecords;
+  const at = records > 0 ? found.at + found.bytes.length : found.at;
+  damage.cut = { at, blocks: 0, records: found.lostRecords, bytes: size - at };
+  damage.bytes += damage.cut.bytes;
+  damage.records += damage.cut.records;
   if (records > 0) yield found;
 }
 

@@ -146,7 +146,7 @@ class SegmentRecovery {
       for (const ref of this.#sessions.keys()) {
         this.#recovered.nextRef = Math.max(this.#recovered.nextRef, ref + 1);
       }
-      return await this.#mendEnd(handle, damage.cutAt ?? size, size);
+      return await this.#mendEnd(handle, damage.cut?.at ?? size, size);
     } catch (error) {
       if (!(error instanceof NewerFormatError)) throw error;
       throw new GatewayError('D4GW_E_SPOOL', error.message, { cause: error });
