@@ -17,6 +17,8 @@ export class Retry {
   #endedAt = Number.NEGATIVE_INFINITY;
   #wake: (() => void) | undefined;
   #isStopped = false;
+  /** What was refused last, and when (ms since the epoch). */
+  lastError: { text: string; at: number } | undefined;
 
   /** @param what is tried, for the log: "the spool in DIR can't be written" follows from it */
   constructor(log: Logger, clock: Clock, what: string) {
@@ -32,6 +34,7 @@ export class Retry {
 
   /** An attempt was refused: waits until the next one is due. */
   async refused(error: unknown, fields: object): Promise<void> {
+    this.lastError = { text: messageOf(error), at: this.#clock.now() };
     if (this.#since === undefined) {
       this.#since = this.#clock.monotonic();
       if (this.#since - this.#endedAt > RELAPSE_MS) this.#delayMs = DELAY_MS_MIN;

@@ -177,6 +177,11 @@ export class Spool {
     return this.#writer.isFailing;
   }
 
+  /** What the disk refused last, and when (ms since the epoch). */
+  get lastError(): { text: string; at: number } | undefined {
+    return this.#writer.lastError;
+  }
+
   /** Asks for no more until it calls those who asked by `onRoom`. What is appended is taken still. */
   get isFull(): boolean {
     const { memoryBytes } = this.#options;

@@ -44,6 +44,10 @@ export class Writer {
     return this.#retry.isFailing;
   }
 
+  get lastError(): { text: string; at: number } | undefined {
+    return this.#retry.lastError;
+  }
+
   /** Looks whether there is something to write. */
   kick(): void {
     if (this.#running !== undefined || this.#isStopped || this.#due() === undefined) return;

@@ -5,7 +5,15 @@ import type { SpoolSession } from '../../spool/session-record.js';
 import { CLOSE_DEADLINE_MS, Spool } from '../../spool/spool.js';
 import { HEADER_BYTES } from '../../wire/layout.js';
 import { hasCode } from '../files/directories.js';
-import type { FrameRef, SessionEnd, Sink, SinkHost, SinkSession, SinkStream } from '../sink.js';
+import type {
+  FrameRef,
+  SessionEnd,
+  Sink,
+  SinkHost,
+  SinkSession,
+  SinkStatus,
+  SinkStream,
+} from '../sink.js';
 
 /** What waits to be written has at least this much memory, however small the pool's share is. */
 const MEMORY_BYTES_MIN = 4 * 1024 * 1024;
@@ -51,6 +59,8 @@ export class ArchiveSink implements Sink {
   readonly #left: Spool[] = [];
   #own!: Spool;
   #isPaused = false;
+  /** What made way since the worker began. */
+  readonly #expired = { frames: 0, bytes: 0 };
   #closing: Promise<void> | undefined;
 
   constructor(name: string, config: ArchiveSinkConfig, host: SinkHost) {
@@ -74,6 +84,24 @@ export class ArchiveSink implements Sink {
       this.#left.push(await this.#open(join(dir, String(index))));
     }
     this.#expire();
+  }
+
+  status(): SinkStatus {
+    const spool: Spool | undefined = this.#own;
+    if (spool === undefined) return { state: 'ok' };
+    const { diskBytes, memoryBytes, sealedSegments } = spool.usage;
+    const { frames, bytes } = this.#expired;
+    return {
+      state: spool.isFailing ? 'failing' : 'ok',
+      lastError: spool.lastError,
+      figures: {
+        diskBytes,
+        memoryBytes,
+        sealedSegments,
+        expiredFrames: frames,
+        expiredBytes: bytes,
+      },
+    };
   }
 
   open(session: SinkSession): SinkStream {
@@ -127,6 +155,8 @@ export class ArchiveSink implements Sink {
         const before = spool.usage.diskBytes;
         const { frames, bytes } = spool.dropOldest(EXPIRED);
         const freed = before - spool.usage.diskBytes;
+        this.#expired.frames += frames;
+        this.#expired.bytes += bytes;
         kept -= freed;
         const fields = { keepBytes: this.#keepBytes, freed, frames, bytes };
         this.#host.log.info(fields, 'the archive is full: its oldest segment made way');

@@ -147,6 +147,7 @@ test('the oldest segment makes way, which is said and counted', async () => {
     if (frames % 50 === 0) await new Promise((resolve) => setImmediate(resolve));
   }
   await stream.end();
+  const { state, figures } = rig.sink.status();
   await rig.sink.close();
   const dir = join(path, '0');
   const kept = (await framesIn(dir)).get('a')!;
@@ -159,6 +160,8 @@ test('the oldest segment makes way, which is said and counted', async () => {
   assert.equal(accepted!.frames, 5_000);
   assert.equal(expired!.frames, 5_000 - kept.length);
   assert.ok(rig.lines.some((line) => line.includes('made way')));
+  assert.equal(state, 'ok');
+  assert.ok(figures!.expiredFrames! > 0 && figures!.expiredFrames! <= expired!.frames);
   assert.equal(rig.delivered.get('a')!.frames, 5_000);
   remove();
 });
