@@ -26,6 +26,17 @@ const REFS_RESERVED = 2 ** 10;
 /** How long after its END in custody a session may still be asked for: its row is folded by then. */
 const HELD_AFTER_END_MS = 60_000;
 
+/** Blocks that readers have and nobody released, of which the memory is kept. */
+const OUTSTANDING_BLOCKS_MAX = 16;
+
+interface Outstanding {
+  firstSeq: number;
+  lastSeq: number;
+  block: LiveBlock | undefined;
+  /** In the place of a block that is not kept. */
+  amounts?: StreamTotals;
+}
+
 export interface BookkeepingOptions {
   account: SpoolAccount;
   files: SegmentFiles;
@@ -49,8 +60,8 @@ export class Bookkeeping {
   custodySeq: number;
   #reservedSeq = 0;
   #reservedRef = 0;
-  /** Blocks that a reader has, and that are not released as a whole, oldest first. */
-  readonly #outstanding: LiveBlock[] = [];
+  /** What a reader has, and is not released as a whole, oldest first. */
+  readonly #outstanding: Outstanding[] = [];
   #lastGiven = 0;
   /** Sessions with an END, in its order. */
   readonly #ended: SessionState[] = [];
@@ -87,7 +98,7 @@ export class Bookkeeping {
 
   opened({ ref, session }: SessionState): void {
     this.#open.set(ref, encodeOpen({ session, before: { frames: 0, bytes: 0 } }));
-    this.#soon();
+    this.soon();
   }
 
   /** A block is in custody, and with it all before; again it changes nothing. */
@@ -107,7 +118,7 @@ export class Bookkeeping {
       if (frames > 0 || bytes > 0) custody(session, frames, bytes);
     }
     this.#forgetEnded();
-    this.#soon();
+    this.soon();
   }
 
   /** A block is on the disk, which was released meanwhile perhaps. */
@@ -126,19 +137,31 @@ export class Bookkeeping {
   given(block: LiveBlock): void {
     if (block.lastSeq <= this.#lastGiven) return;
     this.#lastGiven = block.lastSeq;
-    if (block.lastSeq > this.cursor) this.#outstanding.push(block);
+    if (block.lastSeq <= this.cursor) return;
+    const { firstSeq, lastSeq } = block;
+    this.#outstanding.push({ firstSeq, lastSeq, block });
+    // A reader may be far ahead of what is released: of those blocks the figures are enough.
+    const old = this.#outstanding.at(-OUTSTANDING_BLOCKS_MAX - 1);
+    if (old) this.#reduce(old);
+  }
+
+  #reduce(entry: Outstanding): void {
+    if (entry.block === undefined) return;
+    const countedFrom = this.#files.at(entry.firstSeq)?.countedFrom ?? 0;
+    entry.amounts = amountsOf(entry.block, countedFrom);
+    entry.block = undefined;
   }
 
   release(seq: number): void {
     this.cursor = seq;
     while (this.#outstanding.length > 0 && this.#outstanding[0]!.lastSeq <= seq) {
-      const block = this.#outstanding.shift()!;
-      const segment = this.#files.at(block.firstSeq);
-      if (segment !== undefined && segment.firstSeq <= block.firstSeq) {
-        segment.released.merge(amountsOf(block, segment.countedFrom));
-      }
+      const { firstSeq, block, amounts } = this.#outstanding.shift()!;
+      const segment = this.#files.at(firstSeq);
+      if (segment === undefined || segment.firstSeq > firstSeq) continue;
+      if (block) segment.released.merge(amountsOf(block, segment.countedFrom));
+      else if (amounts) segment.released.merge(amounts);
     }
-    this.#soon();
+    this.soon();
   }
 
   /** Lets go of the segments that are wholly released. */
@@ -153,7 +176,7 @@ export class Bookkeeping {
       this.#files.forget(segment);
       this.#removing.push(segment);
     }
-    this.#soon();
+    this.soon();
   }
 
   /** What of a segment is not released. */
@@ -163,8 +186,9 @@ export class Bookkeeping {
     left.subtract(segment.released);
     const head = this.#outstanding[0];
     if (head && head.firstSeq <= this.cursor && head.firstSeq >= segment.firstSeq) {
-      if (head.lastSeq <= segment.lastSeq) {
-        left.subtract(amountsOf(head, segment.countedFrom, this.cursor));
+      // Of one that was reduced, no part can be told: then all of it counts as left.
+      if (head.lastSeq <= segment.lastSeq && head.block) {
+        left.subtract(amountsOf(head.block, segment.countedFrom, this.cursor));
       }
     }
     return left;
@@ -204,7 +228,7 @@ export class Bookkeeping {
       frames += dropped;
     }
     segment.totals.subtract(lost);
-    this.#soon();
+    this.soon();
     if (damage === undefined || segment.isDamageTold) return;
     segment.isDamageTold = true;
     const { path } = segment;
@@ -259,7 +283,8 @@ export class Bookkeeping {
     }
   }
 
-  #soon(): void {
+  /** The account has changed: it is written shortly. */
+  soon(): void {
     this.#cancelCommit ??= this.#options.clock.after(this.#delayMs, () => {
       this.#cancelCommit = undefined;
       this.#commit(false);
@@ -284,7 +309,7 @@ export class Bookkeeping {
       }
       this.#isRefused = true;
       this.#delayMs = COMMIT_RETRY_MS;
-      if (!isLast) this.#soon();
+      if (!isLast) this.soon();
     }
     // Even so: what is released makes room.
     this.#remove();

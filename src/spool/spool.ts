@@ -292,6 +292,17 @@ export class Spool {
     this.#changed();
   }
 
+  /** Adds to one figure of a stream's account, as `SpoolAccount.add`; it is committed soon. */
+  count(
+    { sensor, type }: Pick<SpoolSession, 'sensor' | 'type'>,
+    name: string,
+    frames: number,
+    bytes: number,
+  ): void {
+    this.account.add(sensor, type, name, frames, bytes);
+    this.#books.soon();
+  }
+
   /**
    * Gives up the oldest segment, or, where none is on the disk, the oldest blocks in memory until half
    * of it is free. It is counted as `dropped/full`. No frames: there is nothing that it could give up
