@@ -45,6 +45,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./audit.js')).auditCommand(),
   },
   {
+    name: 'relay',
+    summary: "print or register a relay's pseudonyms",
+    load: async () => (await import('./relay.js')).relayCommand(),
+  },
+  {
     name: 'client',
     summary: 'send standard input as D4 frames: a native sensor',
     load: async () => (await import('./client.js')).clientCommand(),

@@ -1,11 +1,18 @@
-import type { Config } from '../config/schema.js';
+import type { Config, SinkConfig } from '../config/schema.js';
 import type { Holds } from '../ledger/recover.js';
+import { spoolRoot } from '../sinks/relay/prepare.js';
 import { custodyOf } from '../spool/custody.js';
 
 /** What the spools of a gateway's sinks hold of sessions whose worker died. */
-export function custodyHolds({ sinks }: Pick<Config, 'sinks'>): Holds {
+export function custodyHolds({ sinks, dataDir }: Pick<Config, 'sinks' | 'dataDir'>): Holds {
   return (name, ids) => {
-    const sink = sinks[name];
-    return sink?.kind === 'archive' ? custodyOf(sink.dir, ids) : undefined;
+    const root = rootOf(name, sinks[name], dataDir);
+    return root === undefined ? undefined : custodyOf(root, ids);
   };
+}
+
+/** Where a sink has its spools, one directory a worker; undefined for one without. */
+function rootOf(name: string, sink: SinkConfig | undefined, dataDir: string): string | undefined {
+  if (sink?.kind === 'archive') return sink.dir;
+  return sink?.kind === 'relay' ? spoolRoot(dataDir, name, sink) : undefined;
 }

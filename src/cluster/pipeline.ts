@@ -232,12 +232,12 @@ export class Pipeline {
       this.#collect(session, this.#memory.subarray(address, payload + size));
       return;
     }
-    if (!session.fanout && !this.#route(session)) return;
     const frame = this.#frame;
     frame.header = address;
     frame.payload = payload;
     frame.size = size;
     frame.type = type;
+    if (!session.fanout && !this.#route(session, frame)) return;
     // Received is never behind delivered, not even for a sink that delivers at once.
     this.#countReceived(session);
     const full = session.fanout!.write(frame) & ~this.#fullSinks;
@@ -270,8 +270,11 @@ export class Pipeline {
     }
   }
 
-  /** Opens the session's streams; its meta header, if it has one, is whole by now. */
-  #route(session: LiveSession): boolean {
+  /**
+   * Opens the session's streams; its meta header, if it has one, is whole by now.
+   * @param frame the first behind it
+   */
+  #route(session: LiveSession, frame?: FrameRef): boolean {
     const { admission, routes, sinks, metaTypes } = this.#options;
     const { collector, sensor, type, slot, generation } = session;
     if (collector) {
@@ -284,16 +287,27 @@ export class Pipeline {
       this.#dropCollector(session);
     }
     const groups = admission.groups(sensor);
-    const mask = routes.sinksFor({ sensor, type, metaType: session.meta?.type, groups });
+    const routed = routes.sinksFor({ sensor, type, metaType: session.meta?.type, groups });
+    const mask = routed & ~this.#declined(routed, session, frame);
     session.sinks = mask;
     session.row.route(mask);
     session.fanout = new Fanout(sinks, mask, session);
     this.#post({ t: 'routed', slot, generation, sinks: mask });
-    if (mask === 0) {
+    if (routed === 0) {
       const { id } = session;
       this.#options.log.warn({ session: id, sensor, type }, 'no route takes this stream');
     }
     return true;
+  }
+
+  /** Those of the sinks of a route that don't want the stream. */
+  #declined(routed: number, session: LiveSession, frame: FrameRef | undefined): number {
+    let declined = 0;
+    for (const [index, sink] of this.#options.sinks.entries()) {
+      if ((routed & (1 << index)) === 0) continue;
+      if (sink.declines?.(session, frame) !== undefined) declined |= 1 << index;
+    }
+    return declined;
   }
 
   /** The frames of the meta header are rejected with it. */

@@ -6,6 +6,7 @@ import { readSharedSecret } from '../config/secret.js';
 import type { ControlOptions } from '../control/control.js';
 import { GatewayError, messageOf } from '../errors.js';
 import { checkFilesDirectory } from '../sinks/files/files-sink.js';
+import { prepareRelay } from '../sinks/relay/prepare.js';
 import { sourceName } from './acceptor.js';
 import type { SourceStart, WorkerStart } from './messages.js';
 import { planProcesses } from './plan.js';
@@ -23,7 +24,7 @@ export async function prepareStart(config: Config, log: Logger) {
   for (const [name, sink] of Object.entries(config.sinks)) {
     if (sink.kind === 'files' || sink.kind === 'archive') {
       await checkFilesDirectory(name, sink.dir);
-    }
+    } else if (sink.kind === 'relay') prepareRelay(name, sink, config.dataDir);
   }
   const sources = await prepareSources(config, log);
   const sharedSecret = prepareSecret(config);

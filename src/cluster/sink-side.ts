@@ -48,13 +48,13 @@ export class SinkSide {
   readonly #registry: Registry;
   readonly #journal: LedgerJournal;
   readonly #consumer: RingConsumer;
+  readonly #admission: Admission;
   readonly #pipeline: Pipeline;
   readonly #sinks: Sink[];
   readonly #timers: NodeJS.Timeout[];
   readonly #counters: Counters;
   readonly #monitor = new ThreadMonitor();
   #flowAt = 0;
-  readonly #admission: Admission;
   readonly #started: Promise<void>;
   #registryVersion: number;
   #closed = false;
@@ -78,11 +78,11 @@ export class SinkSide {
     });
     this.#counters = new Counters(sinkNames);
     this.#consumer = new RingConsumer(memory, map, wake);
+    const secret = sharedSecret === undefined ? undefined : Buffer.from(sharedSecret, 'base64');
+    this.#admission = new Admission(this.#registry, secret);
     this.#sinks = sinkNames.map((name, sink) =>
       createSink(name, config.sinks[name]!, this.#host(sink, sinkNames.length, options)),
     );
-    const secret = sharedSecret === undefined ? undefined : Buffer.from(sharedSecret, 'base64');
-    this.#admission = new Admission(this.#registry, secret);
     const bindings = instantiate(
       module,
       memory,
@@ -236,6 +236,7 @@ export class SinkSide {
       delivered: (session, frames, bytes) =>
         (session as LiveSession).row.delivered(sink, frames, bytes),
       drain: () => this.#pipeline.drained(sink),
+      keyOf: (sensor) => this.#admission.keys(sensor)?.current,
       note: (session, text) => {
         this.#log.warn({ session: session.id, sensor: session.sensor, sink: name }, text);
         this.#post({ t: 'up', message: { t: 'note', sensor: session.sensor, text } });

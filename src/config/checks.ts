@@ -4,6 +4,7 @@ import { PATH_BYTES_MAX } from '../ledger/journal-layout.js';
 import { assemblyBlockBytes } from '../ring/assembly-block.js';
 import { TYPE_EXTENDED, TYPE_META } from '../wire/types.js';
 import { shown } from './fields.js';
+import { relayProblems } from './relay-checks.js';
 import type { ArchiveSinkConfig, Config, FilesSinkConfig, ListenConfig } from './schema.js';
 import { readSharedSecret } from './secret.js';
 import { didYouMean } from './suggest.js';
@@ -26,6 +27,7 @@ export function crossProblems(config: Config): string[] {
     ...admissionProblems(config),
     ...listenProblems(config.listen),
     ...sinkProblems(config),
+    ...relayProblems(config, fileProblem),
     ...routeProblems(config),
     ...controlProblems(config),
     ...webhookProblems(config),

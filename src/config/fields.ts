@@ -87,6 +87,10 @@ export function bytes(min: number, max: number) {
     });
 }
 
+export function flag() {
+  return z.boolean(expecting('true or false'));
+}
+
 export function oneOf<const Values extends readonly [string, ...string[]]>(values: Values) {
   return z.enum(values, {
     error: ({ input }) =>

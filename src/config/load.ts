@@ -6,9 +6,10 @@ import { GatewayError, messageOf } from '../errors.js';
 import { crossProblems } from './checks.js';
 import { DEFAULT_CONFIG } from './defaults.js';
 import { keyText } from './fields.js';
-import { type Config, configSchema } from './schema.js';
+import { type Config, configSchema, type SinkConfig } from './schema.js';
 
 const FILE_BYTES_MAX = 1024 * 1024;
+const RELAY_FILES = ['caFile', 'certFile', 'keyFile', 'secretFile', 'signingKeyFile'] as const;
 /** More problems than this are counted, not listed. */
 const PROBLEMS_SHOWN_MAX = 50;
 
@@ -157,14 +158,18 @@ function withAbsolutePaths(config: Config, base: string): Config {
         : { wss: { ...entry.wss, ...files } };
     }),
     sinks: Object.fromEntries(
-      Object.entries(config.sinks).map(([name, sink]) => [
-        name,
-        sink.kind === 'files' || sink.kind === 'archive'
-          ? { ...sink, dir: absolute(sink.dir) }
-          : sink,
-      ]),
+      Object.entries(config.sinks).map(([name, sink]) => [name, absoluteSink(sink, absolute)]),
     ),
   };
+}
+
+function absoluteSink(sink: SinkConfig, absolute: (path: string) => string): SinkConfig {
+  if (sink.kind === 'files' || sink.kind === 'archive') {
+    return { ...sink, dir: absolute(sink.dir) };
+  }
+  if (sink.kind !== 'relay') return sink;
+  const spool = { ...sink.spool, ...absoluteFiles(sink.spool, ['dir'], absolute) };
+  return { ...sink, ...absoluteFiles(sink, RELAY_FILES, absolute), spool };
 }
 
 /** Those of `keys` that are given, made absolute. */

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { GROUP_EXPECTED, GROUP_FORM } from '../registry/limits.js';
 import { KNOWN_TYPES, REGISTERED_META_TYPES } from '../wire/types.js';
-import { formatUuid, isSensorUuid, parseUuid } from '../wire/uuid.js';
+import { metaType, sensor, typeList } from './d4-fields.js';
 import {
   bytes,
   flagOrInteger,
@@ -14,6 +14,7 @@ import {
   text,
   wrong,
 } from './fields.js';
+import { relaySink } from './relay-schema.js';
 import { didYouMean } from './suggest.js';
 
 /**
@@ -65,18 +66,6 @@ const limits = section({
     .default(10_000)
     .describe('Time to finish what was received when the gateway is told to stop.'),
 });
-
-const d4Type = z.number().refine((value) => KNOWN_TYPES.includes(value), {
-  error: ({ input }) => wrong(input, `a D4 type (${KNOWN_TYPES.join(', ')})`),
-});
-const typeList = z.array(d4Type, {
-  error: ({ input }) => wrong(input, `a list of D4 types (${KNOWN_TYPES.join(', ')})`),
-});
-/** The form that `wire/meta-header.ts` takes: the name becomes a directory. */
-const metaType = text(
-  /^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$/,
-  "'*' or a meta type (letters, digits, '.', '_', '-'; at most 64)",
-);
 
 const admission = section({
   mode: oneOf(['registration', 'shared-secret'])
@@ -203,8 +192,7 @@ const archiveSink = section({
 });
 const blackholeSink = section({ kind: z.literal('blackhole') });
 
-const SINK_KINDS = ['files', 'archive', 'blackhole'];
-const LATER_SINK_KINDS = ['relay'];
+const SINK_KINDS = ['files', 'archive', 'relay', 'blackhole'];
 
 function sinkProblem(input: unknown): string {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) {
@@ -212,15 +200,14 @@ function sinkProblem(input: unknown): string {
   }
   const kind = (input as { kind?: unknown }).kind;
   const hint = typeof kind === 'string' ? didYouMean(kind, SINK_KINDS) : '';
-  return typeof kind === 'string' && LATER_SINK_KINDS.includes(kind)
-    ? `${kind} is not available in this version; use ${SINK_KINDS.join(' or ')}`
-    : wrong(kind, `one of ${SINK_KINDS.join(', ')}`) + hint;
+  return wrong(kind, `one of ${SINK_KINDS.join(', ')}`) + hint;
 }
 
-const sink = z.discriminatedUnion('kind', [filesSink, archiveSink, blackholeSink], {
+const sink = z.discriminatedUnion('kind', [filesSink, archiveSink, relaySink, blackholeSink], {
   error: ({ input }) => sinkProblem(input),
 });
 
+export { DEFAULT_TLP, type RelaySinkConfig } from './relay-schema.js';
 export type FilesSinkConfig = z.output<typeof filesSink>;
 export type ArchiveSinkConfig = z.output<typeof archiveSink>;
 export type SinkConfig = z.output<typeof sink>;
@@ -244,21 +231,6 @@ const sinks = z
     const count = Object.keys(value).length;
     if (count === 0) context.addIssue('empty; expected at least one sink');
     if (count > SINKS_MAX) context.addIssue(`${count} sinks given, expected at most ${SINKS_MAX}`);
-  });
-
-const sensor = z
-  .string({ error: ({ input }) => wrong(input, "'*' or a sensor's UUID (version 4)") })
-  .transform((value, context) => {
-    if (value === '*') return value;
-    const bytes = parseUuid(value);
-    const uuid = bytes && formatUuid(bytes);
-    if (uuid !== undefined && isSensorUuid(uuid)) return uuid;
-    context.issues.push({
-      code: 'custom',
-      message: wrong(value, "'*' or a sensor's UUID (version 4)"),
-      input: value,
-    });
-    return z.NEVER;
   });
 
 const groupNames = z

@@ -15,6 +15,12 @@ export interface Sink {
   readonly kind: string;
   /** Makes ready what takes time; nothing is opened before it resolves. */
   start?(): Promise<void>;
+  /**
+   * Why a stream is not for this sink, though its route says so: it is then as if it did not. Asked
+   * once a session, before it is opened.
+   * @param frame its first, where it has one
+   */
+  declines?(session: SinkSession, frame?: FrameRef): string | undefined;
   /** Begins one session's stream. Must not throw for what the outside world does. */
   open(session: SinkSession): SinkStream;
   /**
@@ -110,6 +116,8 @@ export interface SinkHost {
   delivered(session: SinkSession, frames: number, bytes: number): void;
   /** The sink takes again after a `write` that returned false. */
   drain(): void;
+  /** The key that a sensor's frames are signed with now; undefined where none is known. */
+  keyOf(sensor: string): Buffer | undefined;
   /** A fact for the sensor's record, such as that its stream is kept as raw. */
   note(session: SinkSession, text: string): void;
   /** Journals the files that a sink has open, so that a crash can be reconciled. */

@@ -24,6 +24,8 @@ const KEY = file('key', 'key.pem');
 const SECRET = file('shared secret\n', 'secret');
 
 const SINKS = 'sinks: { disk: { kind: files, dir: out } }\nroutes: [{ to: [disk] }]\n';
+const relay = (fields: string) =>
+  `sinks: { disk: { kind: files, dir: out }, p: { kind: relay, ${fields} } }`;
 const LISTEN = 'listen: [{ tcp: { port: 4444 } }]\n';
 
 function problems(path: string): string[] {
@@ -219,6 +221,36 @@ describe('what concerns several keys, or the files that they name', () => {
       `sinks.b.dir: "${join(dir, 'a/b')}" overlaps the directory of disk`,
     ],
     ['sinks: { disk: { kind: files, dir: a }, b: { kind: files, dir: ..a } }'],
+    [
+      relay('to: "tls://d4.example.org:4443", certFile: cert.pem'),
+      'sinks.p.keyFile: missing; certFile needs it',
+    ],
+    [
+      relay('to: "tls://d4.example.org:4443", caFile: none.pem'),
+      `sinks.p.caFile: "${join(dir, 'none.pem')}" does not exist`,
+    ],
+    [
+      relay('to: "tcp://d4.example.org:4443", servername: a'),
+      'sinks.p.servername: only for TLS, and to is "tcp://d4.example.org:4443"',
+    ],
+    [
+      relay('to: "tls://d4.example.org:4443", caFile: cert.pem, verify: false'),
+      'sinks.p.verify: false contradicts caFile; leave one of them out',
+    ],
+    [
+      relay('to: "tls://d4.example.org:4443", secretFile: s'),
+      'sinks.p.secretFile: only with mode resign',
+    ],
+    [
+      relay('to: "tcp://127.0.0.1:4444"'),
+      'sinks.p.to: "tcp://127.0.0.1:4444" is this gateway\'s own listen[0]: what it relays would come back',
+    ],
+    [
+      relay('to: "tcp://localhost:4444"'),
+      'sinks.p.to: "tcp://localhost:4444" is this gateway\'s own listen[0]: what it relays would come back',
+    ],
+    [relay('to: "tcp://127.0.0.1:4445"')],
+    [relay('to: "tls://d4.example.org:4443", mode: resign, secretFile: new/secret')],
   ];
   for (const [yaml, ...lines] of cases) {
     it(yaml.replaceAll('\n', ' ').slice(0, 80), () => {

@@ -78,6 +78,7 @@ const host: SinkHost = {
   poolBytes: POOL_BYTES,
   delivered: (session, frames, bytes) => rows.get(session.id)!.delivered(0, frames, bytes),
   drain: () => drained?.(),
+  keyOf: () => undefined,
   note: () => {},
   journal,
 };

@@ -16,6 +16,7 @@ function countingHost(): { host: SinkHost; counts: { frames: number; bytes: numb
     poolBytes: 32_768,
     delivered: (_session, frames, bytes) => counts.push({ frames, bytes }),
     drain: () => {},
+    keyOf: () => undefined,
     note: () => {},
     journal: {
       open: () => {

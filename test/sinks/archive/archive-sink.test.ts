@@ -51,6 +51,7 @@ class Rig {
       drain: () => {
         this.drains += 1;
       },
+      keyOf: () => undefined,
       note: () => {},
       journal: { open: () => assert.fail('nothing is journaled') },
     };

@@ -199,6 +199,7 @@ export class Rig {
         count.bytes += bytes;
         this.onProgress();
       },
+      keyOf: () => undefined,
       drain: () => {
         this.drains += 1;
         this.onProgress();

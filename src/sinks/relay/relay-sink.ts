@@ -1,0 +1,216 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { RelaySinkConfig } from '../../config/schema.js';
+import { Spool } from '../../spool/spool.js';
+import { HEADER_BYTES, HMAC_BYTES, OFFSET_HMAC } from '../../wire/layout.js';
+import type { FrameRef, SessionEnd, Sink, SinkHost, SinkSession, SinkStream } from '../sink.js';
+import { Claims } from './claims.js';
+import { type FilterReason, filterReason } from './filter.js';
+import { pseudonymOf } from './identity.js';
+import { spoolRoot } from './prepare.js';
+import type { MakeUpstream, Upstream } from './upstream.js';
+
+/** Of the time to stop, what the spool gets to be written once nothing is sent any more. */
+const SPOOL_SHARE = 0.3;
+const CLOSE_DEADLINE_MS = 8_000;
+const SPOOL_NAME = /^\d+$/;
+/** How often more is given up while there is no room, and how full the spool has to be for it. */
+const DROP_MS = 50;
+const OVERFULL_SHARE = 7 / 8;
+/** Bytes of an HMAC by which a frame is known again. */
+const MARK_BYTES = 16;
+
+export interface RelaySinkOptions {
+  name: string;
+  config: RelaySinkConfig;
+  host: SinkHost;
+  /** Who sends: chosen by the scheme of `to`. */
+  upstream(claims: Claims): MakeUpstream;
+  /** With `mode: resign`: pseudonyms follow from it. */
+  secret?: Buffer | undefined;
+}
+
+interface Part {
+  spool: Spool;
+  upstream: Upstream;
+}
+
+/**
+ * Takes frames into a spool of its own, and lets an upstream send what is in it. What is in the
+ * spool counts as delivered: from there on the spool's own account tells of it.
+ */
+export class RelaySink implements Sink {
+  readonly kind = 'relay';
+  readonly name: string;
+  readonly #options: RelaySinkOptions;
+  readonly #host: SinkHost;
+  readonly #sessions = new Map<string, SinkSession>();
+  #claims!: Claims;
+  /** This worker's own, and those left by workers that are no more. */
+  #own!: Part;
+  readonly #parts: Part[] = [];
+  /** The data path was asked for no more. */
+  #isPaused = false;
+  #stopDropping = () => {};
+  #closing: Promise<void> | undefined;
+
+  constructor(options: RelaySinkOptions) {
+    this.name = options.name;
+    this.#options = options;
+    this.#host = options.host;
+  }
+
+  /**
+   * Opens the spools and begins to send what they hold.
+   * @throws GatewayError D4GW_E_SPOOL
+   */
+  async start(): Promise<void> {
+    const { name, config, host } = this.#options;
+    const { worker, workers, dataDir } = host.place;
+    const root = spoolRoot(dataDir, name, config);
+    const own = join(root, String(worker));
+    const make = (claims: Claims) => this.#options.upstream(claims);
+    this.#own = await this.#open(own, make);
+    for (const index of await otherSpools(root, worker, workers)) {
+      await this.#open(join(root, index), make);
+    }
+    for (const { upstream } of this.#parts) upstream.start();
+  }
+
+  /** Whether a stream may leave; asked once, with its first frame where there is one. */
+  declines(session: SinkSession, frame?: FrameRef): string | undefined {
+    const reason = filterReason(session, this.#options.config) ?? this.#loopReason(session, frame);
+    if (reason === undefined) return undefined;
+    const { sensor, type } = session;
+    this.#own.spool.count(session, `filtered/${reason}`, 1, 0);
+    this.#host.log.info({ session: session.id, sensor, type, reason }, 'a stream is not relayed');
+    return reason;
+  }
+
+  open(session: SinkSession): SinkStream {
+    const { spool } = this.#own;
+    const { host } = this.#options;
+    const { id, sensor, type, meta, openedAt } = session;
+    this.#sessions.set(id, session);
+    const origin = host.place.gateway;
+    const spooled = { id, sensor, type, openedAt, origin, ...(meta ? { meta } : {}) };
+    const ref = spool.openSession(spooled);
+    return {
+      write: (frame: FrameRef) => {
+        spool.append(ref, host.memory, frame.header, HEADER_BYTES + frame.size);
+        return !spool.isFull || this.#pause();
+      },
+      end: async (how: SessionEnd = { code: 'closed', detail: '' }) => {
+        await spool.held(spool.endSession(ref, how.code, how.detail));
+        this.#sessions.delete(id);
+      },
+    };
+  }
+
+  close(deadlineMs = CLOSE_DEADLINE_MS): Promise<void> {
+    this.#closing ??= this.#close(deadlineMs);
+    return this.#closing;
+  }
+
+  async #close(deadlineMs: number): Promise<void> {
+    const began = performance.now();
+    this.#stopDropping();
+    // In custody first: whatever becomes of the upstream, the sessions are accounted for.
+    const flushed = this.#own.spool.flush().catch(() => {});
+    const sending = deadlineMs * (1 - SPOOL_SHARE);
+    await Promise.all(this.#parts.map(({ upstream }) => upstream.close(sending)));
+    const left = Math.max(deadlineMs - (performance.now() - began), deadlineMs * SPOOL_SHARE);
+    await Promise.all(this.#parts.map(({ spool }) => spool.close(left)));
+    await flushed;
+    await this.#claims.close();
+  }
+
+  async #open(dir: string, make: (claims: Claims) => MakeUpstream): Promise<Part> {
+    const { config, host } = this.#options;
+    const { workers } = host.place;
+    const spool = await Spool.open({
+      dir,
+      maxBytes: this.#maxBytes,
+      memoryBytes: Math.floor(config.spool.memoryBytes / workers),
+      persist: 'behind',
+      compress: 'none',
+      log: host.log,
+      custody: ({ id }, frames, bytes) => {
+        const session = this.#sessions.get(id);
+        if (session) host.delivered(session, frames, bytes);
+      },
+    });
+    this.#claims ??= new Claims(join(dir, '..', 'claims'));
+    const part = { spool, upstream: make(this.#claims)({ spool, dir }) };
+    this.#parts.push(part);
+    return part;
+  }
+
+  /** Asks for no more until there is room; with `drop-oldest` room is made. */
+  #pause(): false {
+    if (this.#isPaused) return false;
+    this.#isPaused = true;
+    const { spool, upstream } = this.#own;
+    const makeRoom = () => {
+      if (this.#isOverfull()) upstream.dropOldest();
+    };
+    const isDropping = this.#options.config.spool.onFull === 'drop-oldest';
+    const timer = isDropping ? setInterval(makeRoom, DROP_MS) : undefined;
+    if (isDropping) makeRoom();
+    const stop = spool.onRoom(() => {
+      stop();
+      clearInterval(timer);
+      this.#isPaused = false;
+      if (this.#closing === undefined) this.#host.drain();
+    });
+    this.#stopDropping = () => clearInterval(timer);
+    return false;
+  }
+
+  /** Whether what waits for the upstream is too much, rather than what waits for the disk alone. */
+  #isOverfull(): boolean {
+    const { spool } = this.#own;
+    const { diskBytes, unwrittenBytes } = spool.usage;
+    return spool.isFailing || diskBytes + unwrittenBytes > this.#maxBytes * OVERFULL_SHARE;
+  }
+
+  get #maxBytes(): number {
+    return Math.floor(this.#options.config.spool.maxBytes / this.#host.place.workers);
+  }
+
+  /**
+   * A stream that left by this relay and has come back in at a source: with the very frame that it
+   * began with, or under a pseudonym that is ours.
+   */
+  #loopReason(session: SinkSession, frame: FrameRef | undefined): FilterReason | undefined {
+    const { secret } = this.#options;
+    const now = Date.now();
+    const mark = this.#markOf(frame);
+    const isOurs = secret !== undefined && this.#claims.hasLeft(session.sensor, now);
+    const before = mark === undefined ? undefined : this.#claims.leaves(mark, session.id, now);
+    if (secret) this.#claims.leaves(pseudonymOf(session.sensor, secret), 'pseudonym', now);
+    if (!isOurs && before === undefined) return undefined;
+    const { sensor, type, id } = session;
+    this.#host.log.error(
+      { session: id, sensor, type, ...(before === undefined ? {} : { relayedAs: before }) },
+      `a loop: ${this.#options.config.to} sends back what was relayed to it; the stream goes no ` +
+        'further. Take this gateway out of what the partner relays to, or filter by sensors',
+    );
+    return 'loop';
+  }
+
+  #markOf(frame: FrameRef | undefined): string | undefined {
+    if (!frame) return undefined;
+    const at = frame.header + OFFSET_HMAC;
+    const hmac = this.#host.memory.subarray(at, at + Math.min(MARK_BYTES, HMAC_BYTES));
+    return Buffer.from(hmac).toString('hex');
+  }
+}
+
+/** Spools under `root` that no other worker has, for they are of workers that are no more. */
+async function otherSpools(root: string, worker: number, workers: number): Promise<string[]> {
+  const names = await readdir(root);
+  return names.filter(
+    (name) => SPOOL_NAME.test(name) && Number(name) >= workers && Number(name) % workers === worker,
+  );
+}
