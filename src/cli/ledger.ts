@@ -4,6 +4,7 @@ import { loadConfig } from '../config/load.js';
 import { GatewayError } from '../errors.js';
 import { readLedger } from '../ledger/report.js';
 import { renderLedger } from '../ledger/table.js';
+import { relaySpools } from '../sinks/relay/prepare.js';
 import { formatUuid, isSensorUuid, parseUuid } from '../wire/uuid.js';
 
 interface LedgerCommandOptions {
@@ -19,8 +20,8 @@ export function ledgerCommand(): Command {
   return new Command('ledger')
     .description(
       'Shows, for each sensor, type and sink, what was received, delivered, rejected, lost and is ' +
-        'in flight, in frames and payload bytes. Works beside a running gateway and without one. ' +
-        'Exits 1 where received = delivered + rejected + lost + in flight does not hold, or where ' +
+        'in flight, in frames and payload bytes; and what each relay did with what it took. Works beside a running gateway and without one. ' +
+        'Exits 1 where received = delivered + rejected + lost + dropped + in flight does not hold, or where ' +
         'figures are missing because a journal or a report was damaged.',
     )
     .option('--config <file>', 'configuration of the gateway (default: the embedded one)')
@@ -34,9 +35,9 @@ export function ledgerCommand(): Command {
 async function run(options: LedgerCommandOptions): Promise<void> {
   const { sessions = false } = options;
   const sensor = options.sensor === undefined ? undefined : sensorUuid(options.sensor);
-  const dataDir =
-    options.dataDir === undefined ? loadConfig(options.config).dataDir : resolve(options.dataDir);
-  const report = await readLedger(dataDir, sensor);
+  const config = options.dataDir === undefined ? loadConfig(options.config) : undefined;
+  const dataDir = config?.dataDir ?? resolve(options.dataDir!);
+  const report = await readLedger(dataDir, sensor, config && relaySpools(config));
   if (options.json) {
     const { sessions: open, ...rest } = report;
     const shown = sessions ? report : { ...rest, openSessions: open.length };

@@ -14,6 +14,7 @@ import { createLogger } from '../log/logger.js';
 import { RateLimitedLog } from '../log/rate.js';
 import { openRegistry } from '../registry/lmdb.js';
 import type { Registry } from '../registry/store.js';
+import { relaySpools } from '../sinks/relay/prepare.js';
 import { packageVersion } from '../version.js';
 import { endName, Reject } from '../wire/reject.js';
 import { Acceptor } from './acceptor.js';
@@ -297,7 +298,10 @@ export class Primary {
       get connections() {
         return self.#acceptor.connections;
       },
-      ledger: (sensor) => reportOf(this.#ledger, this.#reloader.config.dataDir, sensor),
+      ledger: (sensor) => {
+        const { config: now } = this.#reloader;
+        return reportOf(this.#ledger, now.dataDir, sensor, relaySpools(now));
+      },
       endSession(id, code, detail) {
         const place = sessions.get(id);
         if (!place) return false;

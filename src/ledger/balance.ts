@@ -1,4 +1,5 @@
 import { NOTHING, type Routed, rest, sum } from './amounts.js';
+import { type Custody, droppedOf, waitingOf } from './custody.js';
 import type { Amount, Totals } from './totals.js';
 
 /** One place where the figures do not add up. */
@@ -11,7 +12,11 @@ export interface Imbalance {
   delivered: number;
   rejected: number;
   lost: number;
+  /** By a relay, from its spool. */
+  dropped: number;
   inFlight: number;
+  /** Of a relay, where its spool accepted another amount than the sessions say that it has. */
+  accepted?: number;
   /** received - delivered - rejected - lost - inFlight; for a live session, what is below zero. */
   difference: number;
 }
@@ -48,6 +53,7 @@ export function balance(totals: Balanced, inFlight: Record<string, Amount> = {})
         delivered: delivered[unit],
         rejected: rejected[unit],
         lost: lost[unit],
+        dropped: 0,
         inFlight: flying[unit],
         difference,
       });
@@ -72,4 +78,42 @@ function sinksOf(totals: Balanced): Set<string> {
     ...Object.keys(totals.lost),
     ...Object.keys(totals.routed ?? {}),
   ]);
+}
+
+/**
+ * Where a relay's spool does not say the same as the sessions that it took frames of, or has sent
+ * and given up more than it took.
+ *
+ * @param sink what the sessions came to, with `delivered` what is in the relay's custody
+ * @param isLive sessions are open: what the one knows and the other does not yet is in flight
+ */
+export function balanceCustody(
+  sink: Readonly<Record<'received' | 'delivered' | 'rejected' | 'lost', Amount>>,
+  custody: Custody,
+  isLive: boolean,
+): Imbalance[] {
+  const dropped = droppedOf(custody);
+  const waiting = waitingOf(custody);
+  const found: Imbalance[] = [];
+  for (const unit of ['frames', 'bytes'] as const) {
+    const missing = isLive ? 0 : sink.delivered[unit] - custody.accepted[unit];
+    const inFlight = sink.delivered[unit] - custody.sent[unit] - dropped[unit];
+    const difference = missing !== 0 ? missing : Math.min(waiting[unit], 0);
+    if (difference === 0) continue;
+    found.push({
+      sensor: custody.sensor,
+      type: custody.type,
+      sink: custody.sink,
+      unit,
+      received: sink.received[unit],
+      delivered: custody.sent[unit],
+      rejected: sink.rejected[unit],
+      lost: sink.lost[unit],
+      dropped: dropped[unit],
+      inFlight,
+      accepted: custody.accepted[unit],
+      difference,
+    });
+  }
+  return found;
 }

@@ -1,6 +1,15 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../errors.js';
-import { addSession, NOTHING, noTotals, type SensorTotals, sum } from './amounts.js';
-import { balance, type Imbalance, inFlightOf } from './balance.js';
+import { addSession, NOTHING, noTotals, rest, type SensorTotals, sum } from './amounts.js';
+import { balance, balanceCustody, type Imbalance, inFlightOf } from './balance.js';
+import {
+  type Custody,
+  type CustodyContents,
+  droppedOf,
+  noCustody,
+  readCustody,
+  waitingOf,
+} from './custody.js';
 import { isAside, listJournals } from './journal-names.js';
 import { type JournalSnapshot, readJournal } from './journal-reader.js';
 import { isRunning } from './process.js';
@@ -17,7 +26,25 @@ export interface SinkReport {
   delivered: Amount;
   rejected: Amount;
   lost: Amount;
+  /** Given up by a relay, of what was in its spool. */
+  dropped: Amount;
   inFlight: Amount;
+}
+
+/** What a relay's spools came to, of all streams. */
+export interface RelayReport {
+  sink: string;
+  accepted: Amount;
+  sent: Amount;
+  /** By reason. */
+  dropped: Record<string, Amount>;
+  waiting: Amount;
+  resent: Amount;
+  recut: Amount;
+  /** Streams that did not leave, by reason. */
+  filtered: Record<string, number>;
+  /** Since its spools were made: made, could not be made, broke or were ended by the server. */
+  connections: { opened: number; failed: number; lost: number };
 }
 
 export interface SensorReport {
@@ -33,6 +60,8 @@ export interface SensorReport {
   /** How the ended sessions ended. */
   ends: Record<string, number>;
   sinks: SinkReport[];
+  /** Streams that a relay did not let leave: by relay, then by reason. */
+  filtered: Record<string, Record<string, number>>;
 }
 
 /** A session that is not yet in the totals on disk. */
@@ -59,6 +88,7 @@ export interface LedgerReport {
   /** All sensors and types together. */
   received: Amount;
   sinks: SinkReport[];
+  relays: RelayReport[];
   /** Connections refused before they belonged to a session, by reason. */
   refusals: Record<string, number>;
   workerDeaths: number;
@@ -68,32 +98,73 @@ export interface LedgerReport {
   sessions: LiveReport[];
 }
 
+/** Figures of a running gateway are written at different moments: how often they are read again. */
+const SETTLE_READS_MAX = 8;
+const SETTLE_MS = 200;
+
 /**
  * What the ledger of a data directory says now, beside a running gateway or without one.
  * @param sensor restricts it to one sensor
+ * @param spools by relay: directories of spools that are not at their default place
  * @throws GatewayError D4GW_E_LEDGER where there is no ledger
  */
-export async function readLedger(dataDir: string, sensor?: string): Promise<LedgerReport> {
+export async function readLedger(
+  dataDir: string,
+  sensor?: string,
+  spools: Readonly<Record<string, string>> = {},
+): Promise<LedgerReport> {
   const store = openLedger(dataDir, { readOnly: true });
   try {
-    return reportOf(store, dataDir, sensor);
+    return await reportOf(store, dataDir, sensor, spools);
   } finally {
     await store.close();
   }
 }
 
 /** The same of a ledger that is open. */
-export function reportOf(store: LedgerStore, dataDir: string, sensor?: string): LedgerReport {
+export async function reportOf(
+  store: LedgerStore,
+  dataDir: string,
+  sensor?: string,
+  spools: Readonly<Record<string, string>> = {},
+): Promise<LedgerReport> {
+  for (let reads = 1; ; reads += 1) {
+    const report = await readOnce(store, dataDir, sensor, spools);
+    // A relay's account and the sessions' rows are each written ten times a second.
+    const isSettled = report.imbalances.every(({ accepted }) => accepted === undefined);
+    if (isSettled || reads === SETTLE_READS_MAX) return report;
+    await sleep(SETTLE_MS);
+  }
+}
+
+async function readOnce(
+  store: LedgerStore,
+  dataDir: string,
+  sensor: string | undefined,
+  spools: Readonly<Record<string, string>>,
+): Promise<LedgerReport> {
+  const custody = await readCustody(dataDir, spools);
   // Journals before totals: a session that is folded in between is found in both, and its row
   // is left out; the other way round it would be found in neither.
   const { live, problems, damagedRows } = readLive(dataDir);
   const contents = store.read(live.map(({ id }) => id));
-  const wanted = (totals: Totals) => sensor === undefined || totals.sensor === sensor;
+  const wanted = (of: { sensor: string }) => sensor === undefined || of.sensor === sensor;
   const folded = contents.totals.filter(wanted);
   const sessions = live.filter((session) => wanted(session) && !contents.folded.has(session.id));
   const { refusals, workerDeaths, recoveries, spoiled } = contents;
-  const figures = summarize(folded, sessions);
-  return { ...figures, problems, damagedRows, refusals, workerDeaths, recoveries, spoiled };
+  const streams = custody.streams.filter(wanted);
+  const figures = summarize(folded, sessions, { sinks: custody.sinks, streams });
+  problems.push(...custody.problems);
+  return {
+    ...figures,
+    relays: relaysOf(streams, custody.connections),
+    problems,
+    damagedRows,
+    refusals,
+    workerDeaths,
+    recoveries,
+    spoiled,
+  };
 }
 
 /** What follows from the sessions alone. */
@@ -158,8 +229,13 @@ function readRows(paths: readonly string[]): LiveRows {
 /**
  * @param folded totals of ended sessions: nothing of them may be in flight
  * @param live sessions whose figures still change: nothing may be in flight below zero
+ * @param custody what relays did with the frames that they took
  */
-export function summarize(folded: readonly SensorTotals[], live: readonly Live[]): Figures {
+export function summarize(
+  folded: readonly SensorTotals[],
+  live: readonly Live[],
+  custody: Pick<CustodyContents, 'sinks' | 'streams'> = { sinks: new Set(), streams: [] },
+): Figures {
   const imbalances = folded.flatMap((totals) => balance(totals));
   const bySensor = new Map<string, { totals: SensorTotals; open: number; flying: InFlight }>();
   const entry = (sensor: string, type: number, totals = noTotals(sensor, type)) => {
@@ -185,6 +261,7 @@ export function summarize(folded: readonly SensorTotals[], live: readonly Live[]
   const sensors = [...bySensor.entries()]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([, { totals, open, flying }]) => sensorReport(totals, open, flying));
+  imbalances.push(...applyCustody(sensors, custody));
   return {
     balanced: imbalances.length === 0,
     imbalances,
@@ -206,9 +283,87 @@ function sensorReport(totals: SensorTotals, open: number, flying: InFlight): Sen
     delivered: totals.delivered[sink] ?? NOTHING,
     rejected: totals.routed[sink]?.rejected ?? NOTHING,
     lost: totals.lost[sink] ?? NOTHING,
+    dropped: NOTHING,
     inFlight: flying[sink] ?? NOTHING,
   }));
-  return { sensor, type, sessions, open, received, rejected, truncated, ends, sinks };
+  const filtered = {};
+  return { sensor, type, sessions, open, received, rejected, truncated, ends, sinks, filtered };
+}
+
+/**
+ * Puts in what relays did with what was delivered to them: what waits in a spool is in flight, and
+ * delivered is what was sent.
+ */
+function applyCustody(
+  sensors: SensorReport[],
+  { sinks, streams }: Pick<CustodyContents, 'sinks' | 'streams'>,
+): Imbalance[] {
+  const imbalances: Imbalance[] = [];
+  for (const stream of [...streams, ...unknownOf(sensors, sinks, streams)]) {
+    const { sensor, type, sink: name, filtered, sent } = stream;
+    const known = sensors.find((report) => report.sensor === sensor && report.type === type);
+    if (known && Object.keys(filtered).length > 0) known.filtered[name] = filtered;
+    const sink = known?.sinks.find((report) => report.sink === name);
+    imbalances.push(...balanceCustody(sink ?? NO_SINK, stream, (known?.open ?? 0) > 0));
+    if (!sink) continue;
+    sink.dropped = droppedOf(stream);
+    sink.inFlight = sum([sink.inFlight, rest(sink.delivered, sent, sink.dropped)]);
+    sink.delivered = sent;
+  }
+  return imbalances;
+}
+
+/** What sessions say that a relay took, and its spool knows nothing of. */
+function unknownOf(
+  sensors: readonly SensorReport[],
+  relays: ReadonlySet<string>,
+  streams: readonly Custody[],
+): Custody[] {
+  return sensors.flatMap(({ sensor, type, sinks }) =>
+    sinks
+      .filter(({ sink }) => relays.has(sink))
+      .filter(
+        ({ sink }) =>
+          !streams.some((known) => {
+            return known.sink === sink && known.sensor === sensor && known.type === type;
+          }),
+      )
+      .map(({ sink }) => noCustody(sink, sensor, type)),
+  );
+}
+
+const NO_SINK = { received: NOTHING, delivered: NOTHING, rejected: NOTHING, lost: NOTHING };
+
+function relaysOf(
+  streams: readonly Custody[],
+  connections: Readonly<Record<string, RelayReport['connections']>>,
+): RelayReport[] {
+  const names = new Set([...streams.map(({ sink }) => sink), ...Object.keys(connections)]);
+  return [...names].sort().map((sink) => {
+    const own = streams.filter((stream) => stream.sink === sink);
+    const total = (figure: 'accepted' | 'sent' | 'resent' | 'recut') =>
+      sum(own.map((stream) => stream[figure]));
+    const report: RelayReport = {
+      sink,
+      accepted: total('accepted'),
+      sent: total('sent'),
+      dropped: {},
+      waiting: sum(own.map(waitingOf)),
+      resent: total('resent'),
+      recut: total('recut'),
+      filtered: {},
+      connections: connections[sink] ?? { opened: 0, failed: 0, lost: 0 },
+    };
+    for (const { dropped, filtered } of own) {
+      for (const [reason, amount] of Object.entries(dropped)) {
+        report.dropped[reason] = sum([report.dropped[reason] ?? NOTHING, amount]);
+      }
+      for (const [reason, count] of Object.entries(filtered)) {
+        report.filtered[reason] = (report.filtered[reason] ?? 0) + count;
+      }
+    }
+    return report;
+  });
 }
 
 function together(sinks: readonly SinkReport[]): SinkReport[] {
@@ -223,6 +378,7 @@ function together(sinks: readonly SinkReport[]): SinkReport[] {
       delivered: total('delivered'),
       rejected: total('rejected'),
       lost: total('lost'),
+      dropped: total('dropped'),
       inFlight: total('inFlight'),
     };
   });

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { addSession, noTotals } from '../../src/ledger/amounts.js';
-import { balance, inFlightOf } from '../../src/ledger/balance.js';
+import { balance, balanceCustody, inFlightOf } from '../../src/ledger/balance.js';
+import { type Custody, waitingOf } from '../../src/ledger/custody.js';
 import type { Totals } from '../../src/ledger/totals.js';
 import { sensorUuid } from './simulation.js';
 
@@ -33,6 +34,7 @@ test('an ended session balances for each sink of its route, in frames and in byt
     delivered: 6,
     rejected: 3,
     lost: 0,
+    dropped: 0,
     inFlight: 0,
     difference: 1,
   });
@@ -81,4 +83,46 @@ test('a route that changes between sessions leaves the totals in balance', () =>
       ['other', 'bytes', 10],
     ],
   );
+});
+
+describe('a relay', () => {
+  const custody = (changes: Partial<Custody> = {}): Custody => ({
+    sink: 'partner',
+    sensor: sensorUuid(1),
+    type: 1,
+    accepted: of(10),
+    sent: of(6),
+    dropped: { full: of(1) },
+    resent: of(2),
+    recut: of(1),
+    filtered: {},
+    ...changes,
+  });
+  const sink = { received: of(12), delivered: of(10), rejected: of(2), lost: of(0) };
+
+  test('balances where its spool accepted what the sessions say', () => {
+    assert.deepEqual(balanceCustody(sink, custody(), false), []);
+    assert.deepEqual(waitingOf(custody()), of(3));
+  });
+
+  test('is out of balance where any of its figures is tampered with', () => {
+    const forged: Partial<Custody>[] = [
+      { accepted: of(9) },
+      { accepted: of(11) },
+      { accepted: of(10, 101) },
+      { sent: of(10) },
+      { dropped: { full: of(5) } },
+    ];
+    for (const changes of forged) {
+      const found = balanceCustody(sink, custody(changes), false);
+      assert.ok(found.length > 0, JSON.stringify(changes));
+      assert.equal(found[0]!.accepted, custody(changes).accepted[found[0]!.unit]);
+    }
+  });
+
+  test('while sessions are open, their rows and its account may be apart, but nothing is below zero', () => {
+    assert.deepEqual(balanceCustody(sink, custody({ accepted: of(9) }), true), []);
+    assert.deepEqual(balanceCustody(sink, custody({ accepted: of(11) }), true), []);
+    assert.equal(balanceCustody(sink, custody({ sent: of(10) }), true).length, 2);
+  });
 });
