@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { loadConfig } from '../config/load.js';
 import { GatewayError } from '../errors.js';
+import { readArchives, renderArchives } from '../ledger/archives.js';
 import { readLedger } from '../ledger/report.js';
 import { renderLedger } from '../ledger/table.js';
 import { relaySpools } from '../sinks/relay/prepare.js';
@@ -38,12 +39,14 @@ async function run(options: LedgerCommandOptions): Promise<void> {
   const config = options.dataDir === undefined ? loadConfig(options.config) : undefined;
   const dataDir = config?.dataDir ?? resolve(options.dataDir!);
   const report = await readLedger(dataDir, sensor, config && relaySpools(config));
+  // Where they are, the configuration alone knows.
+  const archives = config ? await readArchives(config, sensor) : [];
   if (options.json) {
     const { sessions: open, ...rest } = report;
     const shown = sessions ? report : { ...rest, openSessions: open.length };
-    process.stdout.write(`${JSON.stringify(shown, null, 2)}\n`);
+    process.stdout.write(`${JSON.stringify({ ...shown, archives }, null, 2)}\n`);
   } else {
-    process.stdout.write(renderLedger(report, { sessions }));
+    process.stdout.write(renderLedger(report, { sessions }) + renderArchives(archives));
   }
   const { balanced, damagedRows, spoiled } = report;
   if (!balanced || damagedRows > 0 || spoiled.sessions > 0) process.exitCode = 1;

@@ -3,6 +3,9 @@ import { BlockFlag, RECORD_CONTINUED, RecordKind } from './layout.js';
 import { encodeOpen } from './session-record.js';
 import type { SessionSpan, SpoolBlock, SpoolRecord } from './types.js';
 
+/** OPENs' data in one block of a preface. */
+const PREFACE_BYTES_MAX = 8 * 1024 * 1024;
+
 /** A finished block, in memory or read from the disk. */
 export class LiveBlock implements SpoolBlock {
   readonly firstSeq: number;
@@ -42,14 +45,35 @@ export class LiveBlock implements SpoolBlock {
   }
 }
 
-/** A block of OPENs without sequence numbers, before the record `firstSeq`; undefined for none. */
+interface Open {
+  ref: number;
+  data: Buffer;
+}
+
+/**
+ * A block of OPENs without sequence numbers, before the record `firstSeq`: several where meta headers
+ * fill more than one. Undefined for no sessions.
+ */
 export function prefaceOf(firstSeq: number, sessions: readonly SessionSpan[]): Buffer | undefined {
   if (sessions.length === 0) return undefined;
-  const opens = sessions.map(({ ref, session, before }) => ({
-    ref,
-    data: encodeOpen({ session, before }),
-  }));
-  const bytes = opens.reduce((sum, { data }) => sum + data.length, 0);
+  const blocks: Buffer[] = [];
+  let opens: Open[] = [];
+  let bytes = 0;
+  for (const { ref, session, before } of sessions) {
+    const data = encodeOpen({ session, before });
+    if (bytes + data.length > PREFACE_BYTES_MAX && opens.length > 0) {
+      blocks.push(prefaceBlock(firstSeq, opens, bytes));
+      opens = [];
+      bytes = 0;
+    }
+    opens.push({ ref, data });
+    bytes += data.length;
+  }
+  blocks.push(prefaceBlock(firstSeq, opens, bytes));
+  return blocks.length === 1 ? blocks[0] : Buffer.concat(blocks);
+}
+
+function prefaceBlock(firstSeq: number, opens: readonly Open[], bytes: number): Buffer {
   const builder = BlockBuilder.ofRecords(firstSeq, opens.length, bytes, BlockFlag.PREFACE);
   for (const { ref, data } of opens) builder.add(RecordKind.OPEN, RECORD_CONTINUED, ref, data);
   return builder.finish();

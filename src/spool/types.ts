@@ -87,8 +87,9 @@ export interface SpoolBlock {
   readonly sessions: readonly SessionSpan[];
   records(): Iterable<SpoolRecord>;
   /**
-   * A preface (FORMAT.md) with the OPEN of every session that goes on in this block, for a reader
-   * that has not seen them; undefined where there is none.
+   * A preface (FORMAT.md; more than one block where meta headers are many and long) with the OPEN of
+   * every session that goes on in this block, for a reader that has not seen them; undefined where
+   * there is none.
    */
   preface(): Buffer | undefined;
 }

@@ -41,8 +41,11 @@ export async function archivePart(
     compress: 'lz4',
     log: pino({ level: 'silent' }),
   });
-  await fill(spool);
-  await spool.close();
+  try {
+    await fill(spool);
+  } finally {
+    await spool.close();
+  }
 }
 
 export function append(spool: Spool, ref: number, ...frames: Buffer[]): void {
