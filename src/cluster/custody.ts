@@ -6,13 +6,17 @@ import { custodyOf } from '../spool/custody.js';
 /** What the spools of a gateway's sinks hold of sessions whose worker died. */
 export function custodyHolds({ sinks, dataDir }: Pick<Config, 'sinks' | 'dataDir'>): Holds {
   return (name, ids) => {
-    const root = rootOf(name, sinks[name], dataDir);
+    const root = spoolsOf(name, sinks[name], dataDir);
     return root === undefined ? undefined : custodyOf(root, ids);
   };
 }
 
 /** Where a sink has its spools, one directory a worker; undefined for one without. */
-function rootOf(name: string, sink: SinkConfig | undefined, dataDir: string): string | undefined {
+export function spoolsOf(
+  name: string,
+  sink: SinkConfig | undefined,
+  dataDir: string,
+): string | undefined {
   if (sink?.kind === 'archive') return sink.dir;
   return sink?.kind === 'relay' ? spoolRoot(dataDir, name, sink) : undefined;
 }

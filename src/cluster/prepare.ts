@@ -7,7 +7,9 @@ import type { ControlOptions } from '../control/control.js';
 import { GatewayError, messageOf } from '../errors.js';
 import { checkFilesDirectory } from '../sinks/files/files-sink.js';
 import { prepareRelay } from '../sinks/relay/prepare.js';
+import { checkSpools } from '../spool/check.js';
 import { sourceName } from './acceptor.js';
+import { spoolsOf } from './custody.js';
 import type { SourceStart, WorkerStart } from './messages.js';
 import { planProcesses } from './plan.js';
 
@@ -25,6 +27,8 @@ export async function prepareStart(config: Config, log: Logger) {
     if (sink.kind === 'files' || sink.kind === 'archive') {
       await checkFilesDirectory(name, sink.dir);
     } else if (sink.kind === 'relay') prepareRelay(name, sink, config.dataDir);
+    const spools = spoolsOf(name, sink, config.dataDir);
+    if (spools !== undefined) await checkSpools(spools);
   }
   const sources = await prepareSources(config, log);
   const sharedSecret = prepareSecret(config);

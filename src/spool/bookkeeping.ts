@@ -173,8 +173,11 @@ export class Bookkeeping {
         segment.allReleased();
         break;
       }
+      const isActive = segment === this.#files.active;
       this.#files.forget(segment);
       this.#removing.push(segment);
+      // Its space is free once it is closed too.
+      if (isActive) void this.#files.seal().catch(() => {});
     }
     this.soon();
   }

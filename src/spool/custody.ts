@@ -29,7 +29,8 @@ export async function custodyOf(
   return held;
 }
 
-async function partsBelow(root: string): Promise<string[]> {
+/** Names of the workers' directories below a directory. */
+export async function partsBelow(root: string): Promise<string[]> {
   try {
     return (await readdir(root)).filter((name) => PART_NAME.test(name));
   } catch (error) {

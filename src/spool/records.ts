@@ -37,9 +37,9 @@ export const noDamage = (): Damage => ({ blocks: 0, records: 0, bytes: 0 });
 const SEARCH_LENGTHS_MAX = 16;
 
 /**
- * The records of a block that hold. One whose checksum fails is skipped by its length. Where the
- * lengths themselves don't lead to the block's end, the records before the first bad one count, and
- * those behind it which do lead there:
+ * The records of a block that hold. One whose checksum fails is skipped by its length; or the records
+ * before the first bad one count, and those behind it which lead to the block's end, where that
+ * saves more: a length itself may be damaged, and lead to the end by chance.
  *
  *     record record ▓▓▓▓▓▓▓▓▓▓ record record record ┊
  *     ├─ in order ─┤ skipped  ├─ by their number, from the end
@@ -56,29 +56,56 @@ export function readRecords(
   damage: Damage,
   numbered = true,
 ): RawRecord[] {
-  const records: RawRecord[] = [];
-  const isWhole = leadsToEnd(raw, count);
+  const byLength = readByLength(raw, count);
+  let found = byLength;
+  if (byLength === undefined || byLength.length < count) {
+    const byEnds = readFromEnds(raw, count);
+    if (byLength === undefined || byEnds.length > byLength.length) found = byEnds;
+  }
+  const records = found!.map(({ at, index }) =>
+    recordAt(raw, at, numbered ? firstSeq + index : firstSeq),
+  );
+  if (records.length === count) return records;
+  damage.records += count - records.length;
+  damage.bytes += found!.reduce((left, { at }) => left - (endOf(raw, at) - at), raw.length);
+  return records;
+}
+
+/** A record that holds, and which of its block's it is. */
+interface Place {
+  at: number;
+  index: number;
+}
+
+/** Those that hold of the records that their lengths lead to; undefined where they lead elsewhere. */
+function readByLength(raw: Buffer, count: number): Place[] | undefined {
+  const places: Place[] = [];
   let at = 0;
-  let index = 0;
-  for (; index < count && (isWhole || isPlausible(raw, at)); index += 1) {
+  for (let index = 0; index < count; index += 1) {
+    if (raw.length - at < RECORD_HEADER_BYTES) return undefined;
     const end = endOf(raw, at);
-    if (isPlausible(raw, at) && holds(raw, at, end)) {
-      records.push(recordAt(raw, at, numbered ? firstSeq + index : firstSeq));
-    } else if (isWhole) {
-      damage.records += 1;
-      damage.bytes += end - at;
-    } else break;
+    if (end > raw.length) return undefined;
+    if (isPlausible(raw, at) && holds(raw, at, end)) places.push({ at, index });
     at = end;
   }
-  if (index === count && at === raw.length) return records;
-  const rest = findRest(raw, at, count - index - 1);
-  damage.records += count - index - rest.length;
-  damage.bytes += (rest[0] ?? raw.length) - at;
-  const first = firstSeq + count - rest.length;
-  for (const [place, start] of rest.entries()) {
-    records.push(recordAt(raw, start, numbered ? first + place : firstSeq));
+  return at === raw.length ? places : undefined;
+}
+
+/** Those before the first that does not hold, and those which lead from behind it to the end. */
+function readFromEnds(raw: Buffer, count: number): Place[] {
+  const places: Place[] = [];
+  let at = 0;
+  let index = 0;
+  for (; index < count && isPlausible(raw, at) && holds(raw, at, endOf(raw, at)); index += 1) {
+    places.push({ at, index });
+    at = endOf(raw, at);
   }
-  return records;
+  if (index === count) return places;
+  const rest = findRest(raw, at, count - index - 1);
+  for (const [place, start] of rest.entries()) {
+    places.push({ at: start, index: count - rest.length + place });
+  }
+  return places;
 }
 
 /** The records of a block that was just made: nothing of it is doubted. */
@@ -125,17 +152,6 @@ function isPlausible(raw: Buffer, at: number): boolean {
 
 function holds(raw: Buffer, at: number, end: number): boolean {
   return raw.readUInt32LE(at + RECORD_CRC) === recordCrc(raw, at, end);
-}
-
-/** Whether the lengths of `count` records lead to the end; their checksums may be wrong. */
-function leadsToEnd(raw: Buffer, count: number): boolean {
-  let at = 0;
-  for (let index = 0; index < count; index += 1) {
-    if (raw.length - at < RECORD_HEADER_BYTES) return false;
-    at = endOf(raw, at);
-    if (at > raw.length) return false;
-  }
-  return at === raw.length;
 }
 
 /**

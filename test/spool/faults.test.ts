@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { after, test } from 'node:test';
 import { pino } from 'pino';
 import { inFlightOf } from '../../src/spool/account.js';
+import { checkSpools } from '../../src/spool/check.js';
 import { headerCrc } from '../../src/spool/checksum.js';
 import { BLOCK_CRC, BLOCK_VERSION, RecordKind } from '../../src/spool/layout.js';
 import { indexPath, segmentPath } from '../../src/spool/segment.js';
@@ -143,6 +144,14 @@ test('a segment of a newer release is refused by name, and kept', async () => {
     return true;
   });
   assert.deepEqual(readFileSync(path), bytes);
+  // The gateway tells before it begins.
+  renameSync(dir, `${dir}-moved`);
+  mkdirSync(dir);
+  renameSync(`${dir}-moved`, join(dir, '0'));
+  await assert.rejects(checkSpools(dir), { code: 'D4GW_E_SPOOL', message: /newer release/ });
+  rmSync(join(dir, '0', basename(path)));
+  await checkSpools(dir);
+  await checkSpools(join(dir, 'nowhere'));
   remove();
 });
 

@@ -63,6 +63,21 @@ test('each flipped bit is noticed, and costs the record or the block that it hit
   }
 });
 
+test('a damaged length that leads to the end by chance costs its record alone', async () => {
+  const builder = new BlockBuilder(3, BlockBuilder.memoryFor(0));
+  builder.add(RecordKind.FRAME, 0, 1, Buffer.alloc(36, 7));
+  // Eight bytes on in its header a length of 1 can be read: its kind.
+  builder.add(RecordKind.OPEN, 0, 1, Buffer.alloc(9, 7));
+  const bytes = builder.finish();
+  bytes[BLOCK_HEADER_BYTES]! ^= 8;
+  const { records, damage } = await readAll(bytes, 0, 3);
+  assert.deepEqual(
+    records.map(({ seq, kind }) => [seq, kind]),
+    [[4, RecordKind.OPEN]],
+  );
+  assert.deepEqual([damage.records, damage.bytes], [1, 16 + 36]);
+});
+
 test('a flipped bit in a compressed segment costs one block', async () => {
   const { bytes, records } = await smallSegment(random, { firstSeq: 1, blocks: 4, lz4: true });
   const starts = blockStarts(bytes);
