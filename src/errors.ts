@@ -15,6 +15,7 @@ export type GatewayErrorCode =
   | 'D4GW_E_CLIENT'
   | 'D4GW_E_DECODE'
   | 'D4GW_E_LEDGER'
+  | 'D4GW_E_LINK'
   | 'D4GW_E_SINK'
   | 'D4GW_E_CONTROL'
   | 'D4GW_E_AUDIT'

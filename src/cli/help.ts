@@ -50,6 +50,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./relay.js')).relayCommand(),
   },
   {
+    name: 'link',
+    summary: 'let other gateways link to this one',
+    load: async () => (await import('./link.js')).linkCommand(),
+  },
+  {
     name: 'client',
     summary: 'send standard input as D4 frames: a native sensor',
     load: async () => (await import('./client.js')).clientCommand(),

@@ -1,6 +1,7 @@
 import type { SessionRow } from '../ledger/session-row.js';
+import type { LinkService } from '../link/keeper.js';
 import type { Fanout, MetaCollector } from '../route/fanout.js';
-import type { MetaHeader, SinkSession } from '../sinks/sink.js';
+import type { MetaHeader, SinkResume, SinkSession } from '../sinks/sink.js';
 import type { SessionKey } from '../verify/session-key.js';
 import { TYPE_EXTENDED, TYPE_META } from '../wire/types.js';
 import type { OpenEvent, SlotRef } from './messages.js';
@@ -38,10 +39,25 @@ export class LiveSession implements SinkSession, SlotRef {
   abandoned = false;
   /** All of it is delivered and its row says so; the ledger has yet to take its totals. */
   settled = false;
+  /** What it does for a gateway link. */
+  readonly link: LinkService | undefined;
+  readonly resume?: ReadonlyMap<string, SinkResume>;
+  readonly origin?: string;
+  readonly hops?: readonly string[];
+  readonly tags?: readonly string[];
+  /** Payload bytes of its first frame that the ledger has counted already, and what is left of them. */
+  readonly counted: number;
+  countedLeft: number;
   /** Taken in the batch at hand: its row is behind. */
   touched = false;
 
-  constructor(event: OpenEvent, ref: SlotRef, row: SessionRow, key: SessionKey | undefined) {
+  constructor(
+    event: OpenEvent,
+    ref: SlotRef,
+    row: SessionRow,
+    key: SessionKey | undefined,
+    link?: LinkService,
+  ) {
     this.id = event.id;
     this.slot = ref.slot;
     this.generation = ref.generation;
@@ -52,5 +68,22 @@ export class LiveSession implements SinkSession, SlotRef {
     this.openedAt = new Date(event.openedAt);
     this.row = row;
     this.key = key;
+    this.link = link;
+    if (link) {
+      const { origin, hops, tags } = link.open;
+      this.resume = link.resume;
+      this.hops = hops;
+      if (origin !== undefined) this.origin = origin;
+      if (tags) this.tags = tags;
+    }
+    this.counted = link?.attempt.counted ?? 0;
+    this.countedLeft = this.counted;
+  }
+
+  /** Of a frame's payload bytes, those that are not counted yet; each is asked for once. */
+  uncounted(bytes: number): number {
+    const known = Math.min(bytes, this.countedLeft);
+    this.countedLeft -= known;
+    return bytes - known;
   }
 }

@@ -1,5 +1,6 @@
 import type { Config } from '../config/schema.js';
 import type { SessionTotals } from '../ledger/totals.js';
+import type { LinkOpen } from '../link/keeper.js';
 import type { SinkSideStats, WorkerStats } from '../stats/messages.js';
 
 /**
@@ -62,6 +63,8 @@ export type ToWorker =
   | { t: 'hold'; sink: string; held: boolean }
   | { t: 'sources'; sources: SourceStart[] }
   | { t: 'reload'; config: Config; sharedSecret?: string }
+  | { t: 'link-granted'; link: string; claim: number }
+  | { t: 'link-release'; link: string; claim: number }
   | { t: 'drain'; deadlineMs: number; alone?: boolean };
 
 /** Worker → primary. */
@@ -73,7 +76,9 @@ export type ToPrimary =
   | { t: 'closed'; connection: number }
   | { t: 'refused'; reason: string; address: string; detail: string; sensor?: string }
   | { t: 'rejected'; sensor: string; reason: string; detail: string; address: string }
-  | ({ t: 'verified' } & VerifiedSession)
+  | ({ t: 'verified'; linked: boolean } & VerifiedSession)
+  | { t: 'link-claim'; link: string; claim: number }
+  | { t: 'link-free'; link: string; claim: number }
   | { t: 'over'; id: string }
   | { t: 'ended'; totals: SessionTotals }
   | { t: 'activity'; seen: Activity[] }
@@ -115,6 +120,8 @@ export type ToIntake =
   | ({ t: 'free' } & SlotRef)
   | { t: 'pressure'; sink: number; full: boolean }
   | { t: 'stats'; stats: SinkSideStats }
+  | { t: 'link-committed'; link: string; position: number }
+  | { t: 'link-released'; link: string; claim: number }
   | { t: 'up'; message: ToPrimary };
 
 /** I/O thread → sink thread. `alone`: there is no primary any more that would take totals. */
@@ -132,6 +139,8 @@ export interface OpenEvent {
   address: string;
   source: string;
   openedAt: number;
+  /** Of a session that a gateway link brings. */
+  link?: LinkOpen;
 }
 
 /** The text of an END event in the ring, as JSON; its code is in the descriptor. */

@@ -5,8 +5,10 @@ import {
   META_HEADER_BYTES_MAX,
   META_HEADER_WIRE_BYTES_MAX,
 } from '../constants.js';
+import { messageOf } from '../errors.js';
 import type { LedgerJournal } from '../ledger/journal.js';
-import { UNVERIFIED_SENSOR } from '../ledger/totals.js';
+import { type SessionTotals, UNVERIFIED_SENSOR } from '../ledger/totals.js';
+import type { LinkKeeper } from '../link/keeper.js';
 import type { RingConsumer } from '../ring/consumer.js';
 import {
   FrameStatus,
@@ -18,15 +20,16 @@ import {
   SESSION_PAYLOAD,
 } from '../ring/layout.js';
 import { Fanout, MetaCollector } from '../route/fanout.js';
+import { ResumedStream } from '../route/resumed.js';
 import type { RouteTable } from '../route/table.js';
-import type { FrameRef, Sink } from '../sinks/sink.js';
+import type { FrameRef, Sink, SinkStream } from '../sinks/sink.js';
 import type { Admission } from '../verify/admission.js';
 import { SessionKey } from '../verify/session-key.js';
 import { Verifier } from '../verify/verifier.js';
 import type { WasmInstance } from '../wasm/bindings.js';
-import { HEADER_BYTES } from '../wire/layout.js';
+import { HEADER_BYTES, OFFSET_SIZE } from '../wire/layout.js';
 import { parseMetaHeader } from '../wire/meta-header.js';
-import { endName, Reject } from '../wire/reject.js';
+import { End, endName, Reject } from '../wire/reject.js';
 import { TYPE_EXTENDED, TYPE_META } from '../wire/types.js';
 import { LiveSession } from './live-session.js';
 import type { EndEvent, OpenEvent, ToIntake } from './messages.js';
@@ -41,6 +44,8 @@ export interface PipelineOptions {
   sinks: readonly Sink[];
   metaTypes: readonly string[];
   journal: LedgerJournal;
+  /** Where gateways may link to this one. */
+  links?: LinkKeeper;
   log: Logger;
   /** Before a session's row is freed: the last look at its figures. */
   leaving(session: LiveSession): void;
@@ -101,12 +106,14 @@ export class Pipeline {
       const seq = (first + index) >>> 0;
       if (consumer.kind(seq) === Kind.OPEN) this.#open(seq);
     }
+    this.#options.links?.begun();
     this.#verifier.verify(first, count, (slot) => this.#bySlot.get(slot)?.key);
     for (let index = 0; index < count; index += 1) {
       const seq = (first + index) >>> 0;
       const kind = consumer.kind(seq);
       if (kind === Kind.FRAME) this.#take(seq);
       else if (kind === Kind.END) this.#end(seq);
+      else if (kind === Kind.MARK) this.#options.links?.mark(JSON.parse(this.#text(seq)));
     }
     for (const session of this.#touched) {
       session.touched = false;
@@ -198,11 +205,24 @@ export class Pipeline {
       type: event.type === TYPE_META ? TYPE_EXTENDED : event.type,
       openedAt: event.openedAt,
     });
-    const session = new LiveSession(event, ref, row, key);
+    const link = event.link && this.#options.links?.begin(event.id, event.link);
+    const session = new LiveSession(event, ref, row, key, link);
     if (event.type === TYPE_META) session.collector = new MetaCollector();
+    if (event.link?.meta) this.#collectBefore(session, Buffer.from(event.link.meta, 'base64'));
     this.#bySlot.set(ref.slot, session);
     this.#byId.set(session.id, session);
     if (!key) this.#reject(session, Reject.SENSOR_REMOVED, 'no key is known');
+  }
+
+  /** The meta header that an earlier session brought. */
+  #collectBefore(session: LiveSession, wire: Buffer): void {
+    session.collector = new MetaCollector();
+    for (let at = 0; at < wire.length; ) {
+      const end = at + HEADER_BYTES + wire.readUInt32LE(at + OFFSET_SIZE);
+      session.collector.add(wire.subarray(at, end));
+      at = end;
+    }
+    this.#metaBytes += session.collector.wireBytes;
   }
 
   #take(seq: number): void {
@@ -213,6 +233,7 @@ export class Pipeline {
     if (!session.touched) {
       session.touched = true;
       this.#touched.push(session);
+      if (session.link) this.#options.links!.touched(session);
     }
     if (session.dead === 0 && consumer.status(seq) !== FrameStatus.VERIFIED) {
       if (!session.key?.verifyPrevious(this.#memory, address, size, this.#now)) {
@@ -220,7 +241,8 @@ export class Pipeline {
       }
     }
     if (session.dead === 0) this.#deliver(session, address, size, consumer.type(seq));
-    if (session.dead !== 0) session.row.reject(session.dead, 1, size);
+    if (session.dead !== 0) session.row.reject(session.dead, 1, session.uncounted(size));
+    else if (session.countedLeft > 0) session.uncounted(size);
   }
 
   /** One verified frame. It may still be rejected: a meta header must be one. */
@@ -250,7 +272,8 @@ export class Pipeline {
     this.#options.log.info({ session: id, sensor, type, address, source }, 'session opened');
     const openedAt = session.openedAt.getTime();
     const who = { sensor, type, address, source, openedAt };
-    this.#up({ t: 'verified', id, slot, generation, ...who });
+    const linked = session.link !== undefined;
+    this.#up({ t: 'verified', id, slot, generation, ...who, linked });
   }
 
   /** @param frame of type 2, header and payload */
@@ -291,7 +314,12 @@ export class Pipeline {
     const mask = routed & ~this.#declined(routed, session, frame);
     session.sinks = mask;
     session.row.route(mask);
-    session.fanout = new Fanout(sinks, mask, session);
+    session.fanout = new Fanout(
+      sinks,
+      mask,
+      session,
+      session.link && ((sink, name, stream) => resumed(session, sink, name, stream)),
+    );
     this.#post({ t: 'routed', slot, generation, sinks: mask });
     if (routed === 0) {
       const { id } = session;
@@ -354,7 +382,10 @@ export class Pipeline {
     }
     this.#endMeta(session);
     this.#up({ t: 'over', id: session.id });
-    void this.#close(session, session.dead || code, event.detail);
+    const isOver = session.dead !== 0 || (code !== End.INTERRUPTED && code !== End.DRAINED);
+    if (session.link && isOver && session.dead === 0 && !session.fanout) this.#route(session);
+    const closing = this.#close(session, session.dead || code, event.detail, isOver);
+    if (session.link) this.#options.links!.closing(session, closing, isOver);
   }
 
   /** A meta header without data after it is stored all the same, where it is one. */
@@ -370,9 +401,10 @@ export class Pipeline {
     }
   }
 
-  async #close(session: LiveSession, code: number, detail: string): Promise<void> {
+  async #close(session: LiveSession, code: number, detail: string, isOver: boolean): Promise<void> {
     const end = endName(code);
-    await session.fanout?.end({ code: end, detail });
+    const how = { code: end, detail };
+    await (session.link && !isOver ? session.fanout?.suspend(how) : session.fanout?.end(how));
     this.#dropCollector(session);
     this.#countReceived(session);
     this.#report([session]);
@@ -383,6 +415,8 @@ export class Pipeline {
       return;
     }
     const totals = session.row.totals(end);
+    if (session.link && !(await this.#settleLink(session, totals, isOver ? end : undefined)))
+      return;
     // Strangers that claim ever new UUIDs shall not fill the ledger with them.
     const isStranger = !session.verified && !this.#options.admission.knows(session.sensor);
     if (isStranger) totals.sensor = UNVERIFIED_SENSOR;
@@ -407,6 +441,24 @@ export class Pipeline {
     session.settled = true;
     this.#up({ t: 'ended', totals });
     this.#checkIdle();
+  }
+
+  /** False where what is held of it could not be kept: the next start finds it out. */
+  async #settleLink(
+    session: LiveSession,
+    totals: SessionTotals,
+    over: string | undefined,
+  ): Promise<boolean> {
+    try {
+      await this.#options.links!.settle(session, totals, over);
+      return true;
+    } catch (error) {
+      session.abandoned = true;
+      const { id } = session;
+      this.#options.log.error({ session: id, error: messageOf(error) }, 'a link cannot be written');
+      this.#checkIdle();
+      return false;
+    }
   }
 
   /** Only a sink that was closed in an outage leaves something. */
@@ -437,7 +489,8 @@ export class Pipeline {
   #countReceived(session: LiveSession): void {
     const at = this.#options.map.sessionBase + session.slot * SESSION_BYTES;
     const frames = this.#counts.getFloat64(at + SESSION_FRAMES, true) + session.headerRejects;
-    session.row.received(frames, this.#counts.getFloat64(at + SESSION_PAYLOAD, true));
+    const bytes = this.#counts.getFloat64(at + SESSION_PAYLOAD, true);
+    session.row.received(frames, Math.max(0, bytes - session.counted));
   }
 
   #up(message: Extract<ToIntake, { t: 'up' }>['message']): void {
@@ -449,4 +502,19 @@ export class Pipeline {
     const address = consumer.address(seq);
     return this.#memory.toString('utf8', address, address + consumer.size(seq));
   }
+}
+
+/** A sink's stream, past what the sink holds of the session already. */
+function resumed(session: LiveSession, sink: number, name: string, stream: SinkStream): SinkStream {
+  const { attempt, skips } = session.link!;
+  const skip = { ...skips.get(name)! };
+  const { meta, row } = session;
+  // It came before the first frame that is written to streams.
+  if (meta && attempt.base.frames === 0 && skip.frames >= meta.frames) {
+    skip.frames -= meta.frames;
+    skip.bytes -= meta.bytes.length;
+    row.delivered(sink, meta.frames, meta.bytes.length);
+  }
+  if (skip.frames === 0 && skip.bytes === 0) return stream;
+  return new ResumedStream(stream, skip, (frames, bytes) => row.delivered(sink, frames, bytes));
 }

@@ -10,6 +10,7 @@ import type { ControlledGateway } from '../control/gateway.js';
 import { messageOf } from '../errors.js';
 import { reportOf } from '../ledger/report.js';
 import { type LedgerStore, openLedger } from '../ledger/store.js';
+import { LinkStore } from '../link/store.js';
 import { createLogger } from '../log/logger.js';
 import { RateLimitedLog } from '../log/rate.js';
 import { openRegistry } from '../registry/lmdb.js';
@@ -21,6 +22,7 @@ import { Acceptor } from './acceptor.js';
 import { Bookkeeper } from './bookkeeper.js';
 import { custodyHolds } from './custody.js';
 import { Duplicates } from './duplicates.js';
+import { LinkClaims } from './link-claims.js';
 import type { ToPrimary, WorkerStart } from './messages.js';
 import { Observation } from './observation.js';
 import { certificateFiles, type PreparedSource, prepareStart } from './prepare.js';
@@ -49,6 +51,9 @@ export class Primary {
   readonly #acceptor: Acceptor;
   readonly #supervisor: Supervisor;
   readonly #sources: SourceBook;
+  /** What other gateways that link to this one brought. */
+  readonly #links: LinkStore;
+  readonly #claims: LinkClaims;
   readonly #poll: NodeJS.Timeout;
   readonly #watch: FileWatch;
   readonly #recoveries: Recoveries;
@@ -109,7 +114,9 @@ export class Primary {
     this.#rejects = new RateLimitedLog(log);
     const kinds = Object.entries(config.sinks).map(([name, { kind }]) => [name, kind] as const);
     this.#observation = new Observation(start.workers, new Map(kinds));
-    this.#recoveries = new Recoveries(config.dataDir, ledger, log, custodyHolds(config));
+    this.#links = LinkStore.open(config.dataDir);
+    const holds = custodyHolds(config);
+    this.#recoveries = new Recoveries(config.dataDir, ledger, log, { holds, links: this.#links });
     this.#sources = new SourceBook(sources);
     this.#duplicates = new Duplicates(config.admission.duplicateSession);
     this.#bookkeeper = new Bookkeeper(ledger, registry, log, (worker, ids) =>
@@ -128,6 +135,12 @@ export class Primary {
         this.#acceptor.closed(connection);
         this.#refused(Reject.NO_WORKER, { detail });
       },
+    });
+    this.#claims = new LinkClaims({
+      granted: (link, { worker, claim }) =>
+        this.#supervisor.send(worker, { t: 'link-granted', link, claim }),
+      release: (link, { worker, claim }) =>
+        this.#supervisor.send(worker, { t: 'link-release', link, claim }),
     });
     const { maxConnections, maxConnectionsPerIp } = config.limits;
     this.#acceptor = new Acceptor(
@@ -257,6 +270,7 @@ export class Primary {
     this.#rejects.close();
     await this.#registry.close();
     await this.#ledger.close();
+    await this.#links.close();
     this.#unlock();
   }
 
@@ -377,6 +391,12 @@ export class Primary {
       case 'over':
         this.#duplicates.over(message.id);
         break;
+      case 'link-claim':
+        this.#claims.claim(message.link, { worker: index, claim: message.claim });
+        break;
+      case 'link-free':
+        this.#claims.free(message.link, { worker: index, claim: message.claim });
+        break;
       case 'ended':
         this.#bookkeeper.ended(index, message.totals);
         break;
@@ -386,7 +406,9 @@ export class Primary {
   }
 
   #verified(worker: number, message: Extract<ToPrimary, { t: 'verified' }>): void {
-    const { id, slot, generation, sensor, type } = message;
+    const { id, slot, generation, sensor, type, linked } = message;
+    // Its sensor's own gateway has seen to that.
+    if (linked) return;
     const order = this.#duplicates.verified({ id, slot, generation, worker }, sensor, type);
     if (!order) return;
     const { place, code, detail } = order;
@@ -398,7 +420,9 @@ export class Primary {
     for (const connection of connections) this.#acceptor.closed(connection);
     this.#duplicates.workerGone(index);
     this.#observation.workerGone(index, this.#phase !== 'stopping');
+    const links = this.#claims.workerDied(index);
     await this.#bookkeeper.flush();
     this.#recoveries.workerEnded(index);
+    void this.#recoveries.settled().then(() => this.#claims.settled(links));
   }
 }

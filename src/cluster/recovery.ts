@@ -3,12 +3,7 @@ import type { Logger } from 'pino';
 import { messageOf } from '../errors.js';
 import { isAside, journalPath, listJournals, putAside } from '../ledger/journal-names.js';
 import { readHeader } from '../ledger/journal-reader.js';
-import {
-  type Holds,
-  type RecoveryOptions,
-  type RecoveryReport,
-  recoverJournal,
-} from '../ledger/recover.js';
+import { type RecoveryOptions, type RecoveryReport, recoverJournal } from '../ledger/recover.js';
 import type { LedgerStore } from '../ledger/store.js';
 import { repairPart } from '../sinks/files/repair.js';
 
@@ -31,16 +26,21 @@ export class Recoveries {
   readonly #dataDir: string;
   readonly #ledger: LedgerStore;
   readonly #log: Logger;
-  readonly #holds: Holds | undefined;
+  readonly #stores: Pick<RecoveryOptions, 'holds' | 'links'>;
   readonly #abort = new AbortController();
   readonly #waiting: string[] = [];
   /** Oldest first. */
   readonly #kept: string[] = [];
   #running: Promise<void> | undefined;
 
-  /** @param holds what sinks with stores of their own hold of dead sessions */
-  constructor(dataDir: string, ledger: LedgerStore, log: Logger, holds?: Holds) {
-    this.#holds = holds;
+  /** @param stores what sinks with stores of their own, and gateway links, hold of dead sessions */
+  constructor(
+    dataDir: string,
+    ledger: LedgerStore,
+    log: Logger,
+    stores: Pick<RecoveryOptions, 'holds' | 'links'> = {},
+  ) {
+    this.#stores = stores;
     this.#dataDir = dataDir;
     this.#ledger = ledger;
     this.#log = log;
@@ -93,6 +93,11 @@ export class Recoveries {
     return false;
   }
 
+  /** Resolves once all that is known to have ended by now was recovered, or given up. */
+  async settled(): Promise<void> {
+    while (this.#running) await this.#running;
+  }
+
   /** Gives up what is under way; nothing more is begun. */
   abort(): void {
     this.#abort.abort(new Error('the gateway stops'));
@@ -136,8 +141,7 @@ export class Recoveries {
 
   async #recover(path: string, more: Pick<RecoveryOptions, 'giveUp'> = {}): Promise<void> {
     const { signal } = this.#abort;
-    const holds = this.#holds ? { holds: this.#holds } : {};
-    const options = { ownerEnded: isAside(path), signal, ...holds, ...more };
+    const options = { ownerEnded: isAside(path), signal, ...this.#stores, ...more };
     const report = await recoverJournal(path, this.#ledger, repairPart, options);
     this.#tell(report);
     if (report.kept === undefined) return;

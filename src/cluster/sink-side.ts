@@ -4,6 +4,8 @@ import { ACTIVITY_MS, LEDGER_SYNC_MS, REGISTRY_POLL_MS, SECRET_GRACE_MS } from '
 import { messageOf } from '../errors.js';
 import { LedgerJournal } from '../ledger/journal.js';
 import { journalPath } from '../ledger/journal-names.js';
+import { LinkKeeper } from '../link/keeper.js';
+import { LinkStore } from '../link/store.js';
 import { openRegistry } from '../registry/lmdb.js';
 import type { Registry } from '../registry/store.js';
 import { RingConsumer } from '../ring/consumer.js';
@@ -56,6 +58,7 @@ export class SinkSide {
   readonly #monitor = new ThreadMonitor();
   #flowAt = 0;
   readonly #started: Promise<void>;
+  readonly #links: LinkStore;
   #registryVersion: number;
   #closed = false;
 
@@ -69,6 +72,7 @@ export class SinkSide {
     this.#post = post;
     this.#log = log;
     this.#registry = openRegistry(config.dataDir, { readOnly: true });
+    this.#links = LinkStore.open(config.dataDir);
     this.#registryVersion = this.#registry.version();
     const sinkNames = Object.keys(config.sinks);
     this.#journal = new LedgerJournal(journalPath(config.dataDir, index), {
@@ -101,6 +105,7 @@ export class SinkSide {
         sinks: this.#sinks,
         metaTypes: config.admission.metaTypes,
         journal: this.#journal,
+        links: this.#keeper(sinkNames),
         log,
         leaving: (session) => this.#counters.take(session),
       },
@@ -213,7 +218,16 @@ export class SinkSide {
     for (const timer of this.#timers) clearInterval(timer);
     this.#monitor.close();
     this.#journal.close();
+    void this.#links.close();
     this.#registry.close();
+  }
+
+  #keeper(sinks: readonly string[]): LinkKeeper {
+    const syncJournal = () => this.#journal.sync();
+    return new LinkKeeper(this.#links, sinks, syncJournal, this.#log, {
+      committed: (link, position) => this.#post({ t: 'link-committed', link, position }),
+      released: (link, claim) => this.#post({ t: 'link-released', link, claim }),
+    });
   }
 
   #host(sink: number, sinks: number, options: SinkSideOptions): SinkHost {

@@ -6,6 +6,7 @@ import { MessageChannel, Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.js';
 import { KEEPALIVE_DELAY_MS, REGISTRY_POLL_MS, SECRET_GRACE_MS, SWEEP_MS } from '../constants.js';
+import { LinkStore } from '../link/store.js';
 import { createLogger } from '../log/logger.js';
 import { RateLimitedLog } from '../log/rate.js';
 import { openRegistry } from '../registry/lmdb.js';
@@ -18,6 +19,7 @@ import { inlineWakes, PortWake, type Wake } from '../ring/wait.js';
 import { RouteTable } from '../route/table.js';
 import type { Origin } from '../sources/connection.js';
 import { Intake } from '../sources/intake.js';
+import { LinkServer } from '../sources/link/server.js';
 import { TlsSource } from '../sources/tls.js';
 import { WebSocketSource } from '../sources/websocket/source.js';
 import type { SinkSideStats } from '../stats/messages.js';
@@ -62,6 +64,9 @@ class GatewayWorker {
   /** Of the I/O thread; inline, the sink side's is the same. */
   readonly #monitor: ThreadMonitor | undefined;
   #rssBytes = 0;
+  /** Where gateways link to this one. */
+  readonly #links: LinkServer;
+  readonly #linkStore: LinkStore;
   #toPipeline: (message: ToPipeline) => void = () => {};
   #registryVersion: number;
 
@@ -119,6 +124,8 @@ class GatewayWorker {
         rejected: (code, origin, detail, sensor) => this.#rejected(code, origin, detail, sensor),
       },
     );
+    this.#linkStore = LinkStore.open(config.dataDir);
+    this.#links = this.#linkServer(start.gateway);
     this.#takeSources(start.sources);
     this.#timers = [
       setInterval(() => this.#intake.sweep(Date.now()), SWEEP_MS),
@@ -149,7 +156,14 @@ class GatewayWorker {
       case 'hold':
         this.#toPipeline(message);
         break;
+      case 'link-granted':
+        this.#links.granted(message.link, message.claim);
+        break;
+      case 'link-release':
+        this.#links.release(message.claim);
+        break;
       case 'drain':
+        this.#links.stop();
         void this.#intake.drain().then(() => this.#toPipeline(message));
         break;
       default:
@@ -219,11 +233,21 @@ class GatewayWorker {
       return new TlsSource(tls, handshakeTimeoutMs, { secure: accept, failed });
     const webSockets = new WebSocketSource(path, handshakeTimeoutMs, {
       accept,
+      link: (request) => this.#links.take(request),
       end: (connection, code, detail) => this.#intake.end(connection, code, detail),
       failed,
     });
     const secure = (stream: Duplex, origin: Origin) => webSockets.take(stream, origin);
     return new TlsSource(tls, handshakeTimeoutMs, { secure, failed });
+  }
+
+  #linkServer(gateway: string): LinkServer {
+    const { handshakeTimeoutMs } = this.#config.limits;
+    const log = this.#log.child({ part: 'link' });
+    return new LinkServer(this.#linkStore, this.#intake, gateway, handshakeTimeoutMs, log, {
+      claim: (link, claim) => this.#send({ t: 'link-claim', link, claim }),
+      free: (link, claim) => this.#send({ t: 'link-free', link, claim }),
+    });
   }
 
   #inline(options: SinkSideOptions): Wake {
@@ -259,6 +283,7 @@ class GatewayWorker {
       case 'reject':
         // A peer may be gone before its frames are verified: it is told of all the same.
         if (!this.#intake.end(message, message.code, message.detail)) {
+          this.#links.rejected(message);
           this.#rejected(message.code, message, message.detail, message.sensor);
         }
         break;
@@ -267,6 +292,12 @@ class GatewayWorker {
         break;
       case 'free':
         this.#intake.free(message);
+        break;
+      case 'link-committed':
+        this.#links.committed(message.link, message.position);
+        break;
+      case 'link-released':
+        this.#links.released(message.link, message.claim);
         break;
       case 'pressure':
         this.#intake.pressure(message.sink, message.full);
@@ -321,6 +352,7 @@ class GatewayWorker {
     for (const timer of this.#timers) clearInterval(timer);
     this.#rejects.close();
     this.#monitor?.close();
+    void this.#linkStore.close();
     this.#registry.close();
     if (!process.connected) process.exit(0);
     process.send?.({ t: 'drained' } satisfies ToPrimary, () => process.exit(0));

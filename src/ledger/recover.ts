@@ -2,6 +2,8 @@ import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs';
 import { rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { GatewayError, messageOf } from '../errors.js';
+import type { LinkStore } from '../link/store.js';
+import type { CarriedPart } from '../sinks/sink.js';
 import { rest, sum } from './amounts.js';
 import { isMetaPart } from './file-row.js';
 import { deliveredInto, heldBy } from './held.js';
@@ -23,6 +25,7 @@ import {
   type SessionImage,
 } from './journal-reader.js';
 import { bootId, isRunning } from './process.js';
+import { LinkRecovery } from './recover-links.js';
 import type { LedgerStore } from './store.js';
 import type { Amount, SessionTotals } from './totals.js';
 
@@ -48,7 +51,17 @@ export interface PartRepair {
  * already it measures the finished file. A GatewayError says that the file is none to repair, now
  * or ever; any other may be gone the next time. Once the signal is aborted it changes nothing more.
  */
-export type RepairPart = (partPath: string, signal: AbortSignal) => Promise<PartRepair>;
+export type RepairPart = (
+  partPath: string,
+  signal: AbortSignal,
+  keep?: KeepEnd,
+) => Promise<PartRepair>;
+
+/**
+ * Given the end of a file whose stream goes on in another, before it is cut off.
+ * @param contentBytes of the file before compression, the end included
+ */
+export type KeepEnd = (end: CarriedPart, contentBytes: number) => Promise<void>;
 
 /**
  * What a sink with a store of its own holds of sessions that its process did not see the end of, by
@@ -70,6 +83,8 @@ export interface RecoveryOptions {
   repairsAtOnce?: number;
   /** Settles what can't be repaired too, with what was written to it. Default false. */
   giveUp?: boolean;
+  /** What is held of the sessions of gateway links. */
+  links?: LinkStore;
   /** Gives the recovery up before it adds anything to the ledger: it rejects with the reason. */
   signal?: AbortSignal;
 }
@@ -146,8 +161,11 @@ export async function recoverJournal(
   const open = new Set(files.unsettled.map(({ sessionId }) => sessionId));
   // The totals of one that ended are final, whatever becomes of a file that it left.
   const settled = snapshot.sessions.filter(({ ended, totals }) => ended || !open.has(totals.id));
-  const kept = await keptBySinks(settled, options.holds);
-  await foldSessions({ ...snapshot, sessions: settled }, { ...files, kept }, store, report);
+  const { holds, links } = options;
+  const kept = await keptBySinks(settled, holds);
+  const found = { ...files, kept };
+  await foldSessions({ ...snapshot, sessions: settled }, found, store, report, links);
+  if (links) await new LinkRecovery(links).forget(header, open);
   report.unsettledFiles = files.unsettled.length;
   if (files.unsettled.length === 0) {
     await rm(path, { force: true });
@@ -331,9 +349,28 @@ class Settling {
   async #repair(size: number): Promise<Amount> {
     const file = this.#file;
     this.#mark(Mark.BEGUN, size, { frames: 0, bytes: 0 });
-    const { path, payloadBytes } = await this.#bounded(file.path);
+    const { path, payloadBytes } = await this.#bounded(file.path, this.#keeper(size));
     this.#report.repaired.push({ from: file.path, to: path });
-    return heldBy(file, size, payloadBytes);
+    return this.#holds(size, payloadBytes);
+  }
+
+  /** With the end of a link's file that was cut off and is kept. */
+  #holds(size: number, payloadBytes: number | undefined): Amount {
+    const { links } = this.#options;
+    const kept = links ? new LinkRecovery(links).keptBytes(this.#file) : 0;
+    const isWhole = payloadBytes === undefined;
+    return heldBy(this.#file, size, isWhole ? undefined : payloadBytes + kept);
+  }
+
+  /** Of a link's file: keeps its end. */
+  #keeper(size: number): KeepEnd | undefined {
+    const { links } = this.#options;
+    const linked = links && new LinkRecovery(links);
+    if (!linked?.isLinked(this.#file)) return undefined;
+    return (end, contentBytes) => {
+      const { bytes } = heldBy(this.#file, size, contentBytes);
+      return linked.keep(this.#file, this.#file.bytesBefore + bytes, end);
+    };
   }
 
   /** The process ended between the last steps of finishing the file, or a recovery did. */
@@ -343,7 +380,7 @@ class Settling {
     if (file.mark.state === Mark.BEGUN) {
       // Repaired, but not marked so: now it is only measured. Not found, it has another name.
       const { path, payloadBytes } = await this.#bounded(file.path);
-      return heldBy(file, file.mark.size, path === undefined ? undefined : payloadBytes);
+      return this.#holds(file.mark.size, path === undefined ? undefined : payloadBytes);
     }
     if (finished !== undefined) return heldBy(file, Number.POSITIVE_INFINITY, undefined);
     const announced = file.intents[0];
@@ -353,9 +390,9 @@ class Settling {
     return { frames: 0, bytes: 0 };
   }
 
-  #bounded(path: string): Promise<PartRepair> {
+  #bounded(path: string, keep?: KeepEnd): Promise<PartRepair> {
     const { repairTimeoutMs = REPAIR_TIMEOUT_MS, signal } = this.#options;
-    return within(repairTimeoutMs, signal, (own) => this.#repairPart(path, own));
+    return within(repairTimeoutMs, signal, (own) => this.#repairPart(path, own, keep));
   }
 
   #mark(state: number, size: number, amount: Amount): void {
@@ -397,6 +434,7 @@ async function foldSessions(
   found: { held: Held; kept: Kept },
   store: LedgerStore,
   report: RecoveryReport,
+  links: LinkStore | undefined,
 ): Promise<void> {
   const totals: SessionTotals[] = [];
   const { id } = snapshot.header;
@@ -404,8 +442,10 @@ async function foldSessions(
   // What an earlier, unfinished recovery has added is lost all the same, unless it is recorded.
   const isRecorded = recoveries.some((event) => event.id === id);
   const told = snapshot.sessions.filter(({ totals }) => !isRecorded || !folded.has(totals.id));
+  const linked = links && new LinkRecovery(links);
   for (const session of told) {
-    const settled = session.ended ? session.totals : settle(session, found);
+    const seen = session.ended ? session.totals : settle(session, found);
+    const settled = (await linked?.settle(session, seen)) ?? seen;
     const lost = Object.values(settled.lost);
     report.lostFrames += Math.max(0, ...lost.map(({ frames }) => frames));
     report.lostBytes += Math.max(0, ...lost.map(({ bytes }) => bytes));

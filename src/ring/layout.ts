@@ -91,7 +91,8 @@ export const DESCRIPTOR_PLACE = 15; // u8: 0 byte ring, 1 arena
 export const DESCRIPTOR_RELEASE = 16; // u32: ring position (mod 2^32) free once this is released
 export const DESCRIPTOR_GENERATION = 20; // u32: generation of the session slot
 
-export const Kind = { FRAME: 1, OPEN: 2, END: 3 } as const;
+/** A MARK belongs to no session: it tells that all before it was published. */
+export const Kind = { FRAME: 1, OPEN: 2, END: 3, MARK: 4 } as const;
 export const FrameStatus = { PENDING: 0, VERIFIED: 1 } as const; // or Reject.BAD_HMAC
 export const Place = { RING: 0, ARENA: 1 } as const;
 

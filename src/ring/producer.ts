@@ -183,13 +183,13 @@ export class RingProducer {
   }
 
   /**
-   * Publishes a session's OPEN or END with its text, which is copied.
-   * @param code `End` or `Reject` code of an END; 0 for OPEN
+   * Publishes a session's OPEN or END, or a MARK, with its text, which is copied.
+   * @param code `End` or `Reject` code of an END; else 0
    * @param text at most `regionBytesMax`
    * @returns false when there is no room for it
    */
   pushEvent(
-    kind: typeof Kind.OPEN | typeof Kind.END,
+    kind: typeof Kind.OPEN | typeof Kind.END | typeof Kind.MARK,
     session: number,
     generation: number,
     code: number,

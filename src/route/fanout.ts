@@ -1,6 +1,7 @@
 import type {
   FrameRef,
   MetaHeader,
+  Rest,
   SessionEnd,
   Sink,
   SinkSession,
@@ -11,14 +12,25 @@ import { HEADER_BYTES, OFFSET_SIZE } from '../wire/layout.js';
 /** One session's streams, one for each sink of its route. */
 export class Fanout {
   readonly #indexes: number[] = [];
+  readonly #names: string[] = [];
   readonly #streams: SinkStream[] = [];
 
-  /** @param mask sinks by index, as `RouteTable.sinksFor` gives them */
-  constructor(sinks: readonly Sink[], mask: number, session: SinkSession) {
+  /**
+   * @param mask sinks by index, as `RouteTable.sinksFor` gives them
+   * @param resumed what stands before a sink's stream that goes on with an earlier session's
+   */
+  constructor(
+    sinks: readonly Sink[],
+    mask: number,
+    session: SinkSession,
+    resumed?: (index: number, name: string, stream: SinkStream) => SinkStream,
+  ) {
     for (const [index, sink] of sinks.entries()) {
       if ((mask & (1 << index)) === 0) continue;
+      const stream = sink.open(session);
       this.#indexes.push(index);
-      this.#streams.push(sink.open(session));
+      this.#names.push(sink.name);
+      this.#streams.push(resumed ? resumed(index, sink.name, stream) : stream);
     }
   }
 
@@ -34,6 +46,22 @@ export class Fanout {
   /** Resolves when every sink has delivered what it took. */
   async end(how?: SessionEnd): Promise<void> {
     await Promise.all(this.#streams.map((stream) => stream.end(how)));
+  }
+
+  /** As `end`, of a stream that goes on in another session. */
+  async suspend(how?: SessionEnd): Promise<void> {
+    await Promise.all(this.#streams.map((stream) => stream.suspend?.(how) ?? stream.end(how)));
+  }
+
+  /** Resolves when all that was taken so far is on disk, but for what waits in memory, by sink. */
+  async sync(): Promise<Map<string, Rest>> {
+    const rests = new Map<string, Rest>();
+    const syncs = this.#streams.map(async (stream, index) => {
+      const rest = await stream.sync?.();
+      if (rest) rests.set(this.#names[index]!, rest);
+    });
+    await Promise.all(syncs);
+    return rests;
   }
 }
 

@@ -13,7 +13,8 @@ export class BlackholeSink implements Sink {
 
   open(session: SinkSession): SinkStream {
     const host = this.#host;
-    let isMetaDue = session.meta !== undefined;
+    const continues = session.resume?.get(this.name)?.continues ?? false;
+    let isMetaDue = session.meta !== undefined && !continues;
     const deliverMeta = () => {
       if (isMetaDue) host.delivered(session, session.meta!.frames, session.meta!.bytes.length);
       isMetaDue = false;

@@ -57,6 +57,56 @@ export interface SinkStream {
    * @param how why the session ended; as a peer's close where left out
    */
   end(how?: SessionEnd): Promise<void>;
+  /**
+   * Of a session of a gateway link: resolves when all that was taken so far is on disk, but for what
+   * it returns, which waits in memory for the rest of its record. Without it, `write` is enough.
+   */
+  sync?(): Promise<Rest | undefined>;
+  /**
+   * No frame follows here, but the stream will go on in another session: as `end`, but the record
+   * under way is given to `SinkResume.keep` and left out. Without it, `end` is called.
+   */
+  suspend?(how?: SessionEnd): Promise<void>;
+}
+
+/** The end of what a stream took: the start of a record that it can't store yet. */
+export interface Rest {
+  /** Bytes of the session that the sink had delivered before it. */
+  readonly at: number;
+  /** Frames that end in it. */
+  readonly frames: number;
+  readonly bytes: Uint8Array;
+  /** How many of the first of these bytes an earlier session brought, which counted them. */
+  readonly known: number;
+}
+
+/** The end of a sink's file that was cut off, so that the next file can begin with it. */
+export interface StreamPart {
+  /** Bytes of the session that the sink had delivered with it, `rest` not included. */
+  readonly at: number;
+  /** What a file must begin with that goes on at a record's start. */
+  readonly preamble: Uint8Array;
+  /** The bytes of the record under way. */
+  readonly tail: Uint8Array;
+  /** The stream parses no more: it goes on as raw. */
+  readonly raw: boolean;
+  /** What follows `tail`, and was never in a file. */
+  readonly rest?: Rest;
+}
+
+/** What is left of it once it is known to be held. */
+export type CarriedPart = Pick<StreamPart, 'preamble' | 'tail' | 'raw'>;
+
+/** How one sink goes on with a stream that another session began. */
+export interface SinkResume {
+  /** What its first file begins with: held already, and not counted again. */
+  readonly part: CarriedPart | undefined;
+  /** The stream began in an earlier session, which counted its meta header. */
+  readonly continues: boolean;
+  /** What of this session's frames the sink holds, and is not given: its count begins there. */
+  readonly before: { readonly frames: number; readonly bytes: number };
+  /** Keeps the end of a file; on disk when it resolves. */
+  keep(part: StreamPart): Promise<void>;
 }
 
 export interface SessionEnd {
@@ -90,6 +140,13 @@ export interface SinkSession {
   /** The meta header of a type 254 stream: its `type`, its bytes and its frames as they were sent. */
   readonly meta?: MetaHeader;
   readonly openedAt: Date;
+  /** Of a session that came by a gateway link: the gateway that received it from its sensor. */
+  readonly origin?: string;
+  /** The gateways that it came through, that of the origin first. */
+  readonly hops?: readonly string[];
+  readonly tags?: readonly string[];
+  /** Of a session that serves a gateway link, by sink name. */
+  readonly resume?: ReadonlyMap<string, SinkResume>;
 }
 
 export interface MetaHeader {

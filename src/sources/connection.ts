@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import type { LinkOpen } from '../link/keeper.js';
 import { HEADER_BYTES } from '../wire/layout.js';
 import type { Assembly } from './assembly-budget.js';
 
@@ -10,6 +11,8 @@ export interface Origin {
   source: string;
   /** The peer's address without port; `unix` for a unix socket. */
   address: string;
+  /** What a gateway link tells of the session. */
+  link?: LinkOpen;
 }
 
 /** Why a connection does not read: a bit mask. */

@@ -116,6 +116,43 @@ export class Intake {
     }
     const connection = new Connection(socket, origin, ref.slot, ref.generation, Date.now());
     this.#connections.set(ref.slot, connection);
+    this.#listen(connection);
+    return connection;
+  }
+
+  /**
+   * Begins a session of a gateway link, whose sensor and type are known before its first frame.
+   * @param header of 62 bytes, that tells both
+   * @returns undefined where there is no room for it now
+   */
+  adopt(stream: Duplex, origin: Origin, header: Buffer): Readonly<Connection> | undefined {
+    const ref = this.#drained ? undefined : this.#slots.take();
+    if (!ref) return undefined;
+    const connection = new Connection(stream, origin, ref.slot, ref.generation, Date.now());
+    // Its sender has proved who it is, and no stranger's share of the memory limits it.
+    connection.trusted = true;
+    this.#connections.set(ref.slot, connection);
+    if (this.#admit(connection, header) || connection.ending) {
+      this.#listen(connection);
+      this.#options.producer.wake();
+      return connection;
+    }
+    this.#forRing.delete(connection);
+    this.#connections.delete(ref.slot);
+    this.#slots.give(ref.slot);
+    return undefined;
+  }
+
+  /** Tells the sink side that all before it was published; false where there is no room for it. */
+  mark(text: Buffer): boolean {
+    const { producer } = this.#options;
+    if (!producer.pushEvent(Kind.MARK, 0, 0, 0, text)) return false;
+    producer.wake();
+    return true;
+  }
+
+  #listen(connection: Connection): void {
+    const { socket } = connection;
     socket.on('data', (chunk: Buffer) => this.#receive(connection, chunk));
     socket.on('end', () => this.#finish(connection, End.CLOSED, ''));
     socket.on('error', (error: NodeJS.ErrnoException) => {
@@ -123,8 +160,8 @@ export class Intake {
       this.#finish(connection, End.RESET, error.code ?? error.message);
     });
     socket.on('close', () => this.#finish(connection, End.CLOSED, ''));
-    socket.resume();
-    return connection;
+    if (connection.ending) socket.destroy();
+    else socket.resume();
   }
 
   /**
@@ -185,6 +222,8 @@ export class Intake {
       // stranger who does has its time all the same.
       const waits = connection.hasFrame ? ~Pause.NONE : ~Pause.ASSEMBLY;
       if (connection.ending || (connection.paused & waits) !== 0) continue;
+      // A link's sensors are elsewhere: it is their gateway that waits for them.
+      if (connection.origin.link) continue;
       const quiet = now - connection.quietSince;
       if (!connection.hasFrame) {
         if (quiet > firstFrameTimeoutMs) {
@@ -418,15 +457,16 @@ export class Intake {
     const refusal =
       admission.refusal(sensor, origin.address) ??
       admission.ban(sensor, type === TYPE_META ? TYPE_EXTENDED : type) ??
-      (type === TYPE_EXTENDED ? Reject.META_MISSING : undefined);
+      (type === TYPE_EXTENDED && !origin.link ? Reject.META_MISSING : undefined);
     if (refusal !== undefined) {
       this.#events.refused(refusal, origin, '', sensor);
       this.#finish(connection, refusal, '', true);
       return false;
     }
     const id = `${idPrefix}-${this.#nextId}`;
-    const { address, source } = origin;
+    const { address, source, link } = origin;
     const event: OpenEvent = { id, sensor, type, address, source, openedAt };
+    if (link) event.link = link;
     if (!producer.pushEvent(Kind.OPEN, slot, generation, 0, Buffer.from(JSON.stringify(event)))) {
       return this.#waitFor(connection, Pause.RING);
     }

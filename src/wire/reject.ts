@@ -42,6 +42,9 @@ export const Reject = {
   WRONG_PATH: 73,
   TEXT_MESSAGE: 74,
   BAD_WEBSOCKET: 75,
+  // Gateway links.
+  LINK_REFUSED: 76,
+  RELAY_LOOP: 77,
 } as const;
 
 export type RejectCode = (typeof Reject)[keyof typeof Reject];
@@ -67,6 +70,8 @@ export const End = {
   REPLACED: 4,
   /** Cut before its first header was whole. */
   TRUNCATED: 5,
+  /** The gateway link that brought it broke: it goes on in another session. */
+  INTERRUPTED: 6,
 } as const;
 
 export function endName(code: number): string {

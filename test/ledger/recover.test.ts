@@ -86,7 +86,7 @@ function dyingRepair(repairs: number, death: Death, hung: () => void): RepairPar
       const cutShort = () => {
         throw new Error('killed');
       };
-      await repairPart(path, undefined, cutShort).catch(() => {});
+      await repairPart(path, undefined, undefined, cutShort).catch(() => {});
     }
     return await hang();
   };

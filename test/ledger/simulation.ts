@@ -349,6 +349,7 @@ function contentOnDisk(path: string): { disk: number; plain: number; preamble: n
 export async function repairPart(
   path: string,
   _signal?: AbortSignal,
+  _keep?: unknown,
   cutShort?: () => void,
 ): Promise<PartRepair> {
   const finished = final(path);

@@ -64,6 +64,8 @@ export class PartFile {
   #directory = '';
   #finalPath = '';
   #isDirty = false;
+  /** Its directory is on the disk since it was made. */
+  #isNameForced = false;
   /** Its last step is still to be done: its directory is to be put on the disk. */
   #isRenamed = false;
   /** The number under which the meta header's file stands; −1: it does not. */
@@ -146,6 +148,17 @@ export class PartFile {
     this.#isDirty = false;
   }
 
+  /** Forces what was written to the disk, and the file's name, whatever the sink is told to do. */
+  async force(): Promise<void> {
+    if (this.record === undefined) return;
+    this.#context.unsynced.delete(this);
+    await this.#use(({ handle }) => handle.datasync());
+    this.#isDirty = false;
+    if (this.#isNameForced) return;
+    await syncDirectory(this.#directory);
+    this.#isNameForced = true;
+  }
+
   /** Runs `task` on the open file, for what is no appending. */
   async use<T>(task: (handle: FileHandle) => Promise<T>): Promise<T> {
     this.#isDirty = this.#context.options.fsync !== 'never';
@@ -186,6 +199,7 @@ export class PartFile {
     this.#ext = ext;
     this.#openedAt = this.#context.clock.now();
     this.#metaNumber = -1;
+    this.#isNameForced = false;
   }
 
   async #forget(): Promise<void> {
@@ -373,7 +387,8 @@ export class PartFile {
 
   async #rename(): Promise<void> {
     const { fsync } = this.#context.options;
-    await this.sync();
+    const isForced = fsync === 'always' || this.#session.resume !== undefined;
+    await (isForced ? this.force() : this.sync());
     await this.#context.fds.close(this);
     let target = this.#finalPath;
     // Nobody else gives this name; a file that some other program put there is left alone.
@@ -386,7 +401,7 @@ export class PartFile {
       this.#isRenamed = true;
       this.#context.stats.filesFinished += 1;
     }
-    if (fsync === 'always') await syncDirectory(this.#directory);
+    if (isForced) await syncDirectory(this.#directory);
   }
 
   async #remove(): Promise<void> {

@@ -1,9 +1,11 @@
 import { type FileHandle, lstat, open, rename, unlink } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { GatewayError } from '../../errors.js';
+import type { CarriedPart } from '../sink.js';
 import { decode, encode } from './compress.js';
 import { cutterForExtension } from './cutters/choose.js';
-import { RAW_EXT } from './cutters/cutter.js';
+import { type Cutter, RAW_EXT } from './cutters/cutter.js';
+import { RawCutter } from './cutters/raw.js';
 import { exists, hasCode } from './directories.js';
 import { type Compression, fullExtension, PART_SUFFIX, parsePartName } from './names.js';
 import { beside, copyMeta, writeAll } from './part-file.js';
@@ -25,6 +27,12 @@ export interface PartRepair {
   cutBytes: number;
 }
 
+/**
+ * Keeps the end of a file; on disk when it resolves.
+ * @param contentBytes of the file before compression, the end included
+ */
+export type KeepEnd = (end: CarriedPart, contentBytes: number) => Promise<void>;
+
 const NOTHING: PartRepair = {
   path: undefined,
   rawPath: undefined,
@@ -41,10 +49,16 @@ const NOTHING: PartRepair = {
  * @param partPath the `.part` file; where it is gone and a finished one stands in its place, that
  *   is measured and left as it is
  * @param signal gives the repair up: it rejects before its next step
+ * @param keep of a stream that goes on in another file: given what that has to begin with, and the
+ *   end of the file, before it is cut off
  * @throws GatewayError D4GW_E_SINK for a file that no sink writes, which is left alone; what the
  *   file system throws otherwise
  */
-export async function repairPart(partPath: string, signal?: AbortSignal): Promise<PartRepair> {
+export async function repairPart(
+  partPath: string,
+  signal?: AbortSignal,
+  keep?: KeepEnd,
+): Promise<PartRepair> {
   signal?.throwIfAborted();
   const name = basename(partPath);
   if (name.endsWith(META_SUFFIX)) {
@@ -73,7 +87,8 @@ export async function repairPart(partPath: string, signal?: AbortSignal): Promis
     );
     await survey.run(handle, parts.compress, signal);
     if (!isPart) return measured(finalPath, survey, (await handle.stat()).size);
-    return await new Repair(handle, partPath, parts.ext, parts.compress, survey, signal).run();
+    const { ext, compress } = parts;
+    return await new Repair(handle, partPath, ext, compress, survey, signal, keep).run();
   } finally {
     await handle.close();
   }
@@ -122,6 +137,10 @@ class Survey {
   get position(): number {
     return this.#walker.cutter.position;
   }
+
+  get cutter(): Cutter {
+    return this.#walker.cutter;
+  }
 }
 
 /** Walks to the end without a cut. */
@@ -144,6 +163,7 @@ class Repair {
   readonly #compress: Compression;
   readonly #survey: Survey;
   readonly #signal: AbortSignal | undefined;
+  readonly #keep: KeepEnd | undefined;
 
   constructor(
     handle: FileHandle,
@@ -152,7 +172,9 @@ class Repair {
     compress: Compression,
     survey: Survey,
     signal: AbortSignal | undefined,
+    keep: KeepEnd | undefined,
   ) {
+    this.#keep = keep;
     this.#handle = handle;
     this.#partPath = partPath;
     this.#ext = ext;
@@ -164,6 +186,7 @@ class Repair {
   async run(): Promise<PartRepair> {
     const { plainBytes, keptBytes, isDamaged } = this.#survey;
     this.#signal?.throwIfAborted();
+    await this.#keepEnd();
     if (keptBytes === 0) return await this.#withoutRecord();
     const rawPath = isDamaged ? await this.#keepTail() : undefined;
     const fileBytes = await this.#cut();
@@ -172,10 +195,35 @@ class Repair {
     return { path, rawPath, payloadBytes, fileBytes, cutBytes: plainBytes - payloadBytes };
   }
 
-  /** What has not one whole record is kept as raw, unless it is empty. */
+  async #keepEnd(): Promise<void> {
+    const { isDamaged, keptBytes, plainBytes, cutter } = this.#survey;
+    if (!this.#keep) return;
+    const preamble = isDamaged ? undefined : cutter.resume();
+    const tail = isDamaged ? new Uint8Array(0) : await this.#read(keptBytes, plainBytes);
+    const raw = preamble === undefined || cutter instanceof RawCutter;
+    await this.#keep({ preamble: preamble ?? new Uint8Array(0), tail, raw }, plainBytes);
+  }
+
+  /** A part of the file's content. */
+  async #read(from: number, to: number): Promise<Uint8Array> {
+    const { last } = this.#survey;
+    const parts: Uint8Array[] = [];
+    let plain = this.#compress === 'none' ? from : last.plain;
+    const disk = this.#compress === 'none' ? from : last.disk;
+    for await (const frame of decode(this.#handle, this.#compress, disk)) {
+      if (plain >= to) break;
+      const start = Math.max(0, from - plain);
+      const end = Math.min(frame.plain.length, to - plain);
+      if (start < end) parts.push(Uint8Array.prototype.slice.call(frame.plain, start, end));
+      plain += frame.plain.length;
+    }
+    return Buffer.concat(parts);
+  }
+
+  /** What has not one whole record is kept as raw, unless it is empty or goes on elsewhere. */
   async #withoutRecord(): Promise<PartRepair> {
-    const { plainBytes, diskBytes } = this.#survey;
-    if (plainBytes === 0) {
+    const { plainBytes, diskBytes, isDamaged } = this.#survey;
+    if (plainBytes === 0 || (this.#keep && !isDamaged)) {
       await unlink(this.#partPath);
       return NOTHING;
     }

@@ -1,7 +1,8 @@
-import type { FrameRef, SinkSession, SinkStream } from '../sink.js';
+import type { CarriedPart, FrameRef, Rest, SinkSession, SinkStream } from '../sink.js';
 import type { FilesContext } from './context.js';
 import { cutterForType } from './cutters/choose.js';
 import { RAW_EXT } from './cutters/cutter.js';
+import { RawCutter } from './cutters/raw.js';
 import { DIRECT_ALIGNMENT_BYTES, DIRECT_BYTES_MIN } from './direct.js';
 import type { PartFile } from './part-file.js';
 import { BLOCK_BYTES_MIN, BLOCK_GROWTH, type Block } from './pool.js';
@@ -14,6 +15,8 @@ interface Piece {
   /** Stream position at which it begins. */
   readonly start: number;
   readonly preambleBytes: number;
+  /** Bytes of a preamble that an earlier session left, which are walked as its own. */
+  readonly carriedBytes: number;
   /** Bytes of its content that were put into blocks. */
   gatheredBytes: number;
   /** It has reached its age. */
@@ -37,13 +40,18 @@ export class FileStream implements SinkStream, StreamVisitor {
   /** Of the block: bytes filled, how many of them are preamble, frames that end in it. */
   #filled = 0;
   #preamble = 0;
+  #carriedInBlock = 0;
   #frames = 0;
   /** Size of the next block. */
   #blockBytes = BLOCK_BYTES_MIN;
   /** Frames that ended within what the walker keeps. */
   #framesInRest = 0;
   #hadFile = false;
+  #isOver = false;
   #end: Promise<void> | undefined;
+  /** What the stream goes on from, until its first byte comes; and how much of it is to be walked. */
+  #carried: CarriedPart | undefined;
+  #carriedBytes = { preamble: 0, tail: 0 };
 
   /** @param ended called once all is written, or given up */
   constructor(context: FilesContext, session: SinkSession, ended: (stream: FileStream) => void) {
@@ -51,7 +59,9 @@ export class FileStream implements SinkStream, StreamVisitor {
     this.#session = session;
     this.#ended = ended;
     this.#writer = new StreamWriter(context, session);
-    this.#walker = new StreamWalker(cutterForType(session.type), this);
+    this.#carried = session.resume?.get(context.name)?.part;
+    const cutter = this.#carried?.raw ? new RawCutter() : cutterForType(session.type);
+    this.#walker = new StreamWalker(cutter, this);
   }
 
   get session(): SinkSession {
@@ -69,6 +79,7 @@ export class FileStream implements SinkStream, StreamVisitor {
 
   write(frame: FrameRef): boolean {
     if (frame.size > 0) {
+      this.#goOn();
       this.#walker.feed(this.#context.host.memory, frame.payload, frame.payload + frame.size);
     }
     if (this.#walker.restLength > 0) this.#framesInRest += 1;
@@ -80,6 +91,19 @@ export class FileStream implements SinkStream, StreamVisitor {
   end(): Promise<void> {
     this.#end ??= this.#finish();
     return this.#end;
+  }
+
+  suspend(): Promise<void> {
+    this.#end ??= this.#suspend();
+    return this.#end;
+  }
+
+  async sync(): Promise<Rest | undefined> {
+    this.#flush();
+    if (this.#piece !== undefined) this.#writer.force(this.#piece.file);
+    const rest = this.#rest();
+    await this.#writer.done();
+    return rest;
   }
 
   giveUp(): void {
@@ -103,10 +127,14 @@ export class FileStream implements SinkStream, StreamVisitor {
   cutAt(): number {
     const piece = this.#piece;
     if (piece === undefined || piece.isDue || piece.file.vanished) return 0;
-    return piece.start + this.#context.options.rotateBytes;
+    return piece.start + piece.carriedBytes + this.#context.options.rotateBytes;
   }
 
   append(bytes: Uint8Array, from: number, to: number): void {
+    if (this.#carriedBytes.tail + this.#carriedBytes.preamble > 0) {
+      this.#appendCarried(bytes, from, to);
+      return;
+    }
     if (this.#framesInRest === 0) {
       this.#copy(bytes, from, to, false);
       return;
@@ -148,6 +176,8 @@ export class FileStream implements SinkStream, StreamVisitor {
   }
 
   async #finish(): Promise<void> {
+    this.#isOver = true;
+    if (this.#carried && this.#carried.tail.length > 0) this.#goOn();
     const { rest } = this.#walker;
     if (rest.length > 0) {
       // Too little to be a header: with the file that is open, or on its own.
@@ -160,6 +190,78 @@ export class FileStream implements SinkStream, StreamVisitor {
     }
     await this.#writer.idle();
     this.#ended(this);
+  }
+
+  /** The record under way goes elsewhere: the file ends with its last whole one. */
+  async #suspend(): Promise<void> {
+    const writer = this.#writer;
+    // Where nothing came, what was kept of the stream stays as it is.
+    if (this.#carried === undefined) {
+      const rest = this.#rest();
+      const piece = this.#piece;
+      const { boundary, cuttable } = this.#walker.cutter;
+      // Nothing in it stands alone yet, such as a pcapng section without interfaces.
+      const isNothing = !cuttable && piece?.start === 0 && piece.carriedBytes === 0;
+      const here = isNothing ? { preamble: new Uint8Array(0), raw: false } : this.#partHere();
+      const part = { ...here, ...(rest ? { rest } : {}) };
+      const at = piece && !isNothing ? piece.preambleBytes + boundary - piece.start : 0;
+      this.#flush();
+      if (piece === undefined) writer.keep(part);
+      else writer.suspend(piece.file, at, part);
+      this.#context.aging.delete(this);
+      this.#piece = undefined;
+      await writer.idle();
+      if (rest && writer.isIdle) writer.deliverRest(rest);
+    }
+    this.#ended(this);
+  }
+
+  /** What a file that goes on here must begin with. */
+  #partHere(): { preamble: Uint8Array; raw: boolean } {
+    const { cutter } = this.#walker;
+    const preamble = cutter.resume();
+    const raw = preamble === undefined || cutter instanceof RawCutter;
+    return { preamble: preamble ?? new Uint8Array(0), raw };
+  }
+
+  /** What was taken and is in no block: the start of a header. */
+  #rest(): Rest | undefined {
+    const bytes = Uint8Array.from(this.#walker.rest);
+    if (bytes.length === 0 && this.#framesInRest === 0) return undefined;
+    const { tally, waiting } = this.#writer;
+    const gathered = this.#filled - this.#preamble;
+    const at = tally.bytes + waiting.bytes + gathered;
+    const { preamble, tail } = this.#carriedBytes;
+    return {
+      at,
+      frames: this.#framesInRest,
+      bytes,
+      known: Math.min(bytes.length, preamble + tail),
+    };
+  }
+
+  /** Walks what is carried over, before the first byte that is new. */
+  #goOn(): void {
+    const carried = this.#carried;
+    if (carried === undefined) return;
+    this.#carried = undefined;
+    const { preamble, tail } = carried;
+    this.#carriedBytes = { preamble: preamble.length, tail: tail.length };
+    this.#walker.feed(preamble, 0, preamble.length);
+    this.#walker.feed(tail, 0, tail.length);
+  }
+
+  /** The first bytes of the first file were counted before, by another session. */
+  #appendCarried(bytes: Uint8Array, from: number, to: number): void {
+    const left = this.#carriedBytes;
+    const preamble = Math.min(left.preamble, to - from);
+    const tail = Math.min(left.tail, to - from - preamble);
+    left.preamble -= preamble;
+    left.tail -= tail;
+    this.#copy(bytes, from, from + preamble, true);
+    const end = from + preamble + tail;
+    this.#copy(bytes, from + preamble, end, true, true);
+    if (end < to) this.append(bytes, end, to);
   }
 
   #openForRest(): void {
@@ -181,7 +283,8 @@ export class FileStream implements SinkStream, StreamVisitor {
     this.#hadFile = true;
     const preambleBytes = preamble?.length ?? 0;
     const file = this.#writer.newFile(ext);
-    this.#piece = { file, start, preambleBytes, gatheredBytes: 0, isDue: false };
+    const carriedBytes = this.#carriedBytes.preamble;
+    this.#piece = { file, start, preambleBytes, carriedBytes, gatheredBytes: 0, isDue: false };
     this.#context.aging.add(this);
     if (preamble !== undefined) this.#copy(preamble, 0, preambleBytes, true);
   }
@@ -198,9 +301,16 @@ export class FileStream implements SinkStream, StreamVisitor {
     const piece = this.#piece;
     if (piece === undefined) return;
     this.#flush();
+    if (this.#session.resume !== undefined && !this.#isOver) this.#keepPreamble();
     this.#writer.push({ kind: 'finish', file: piece.file });
     this.#context.aging.delete(this);
     this.#piece = undefined;
+  }
+
+  /** Once no file is open, nothing else tells what the next must begin with. */
+  #keepPreamble(): void {
+    const part = this.#partHere();
+    if (part.raw || part.preamble.length > 0) this.#writer.keep(part);
   }
 
   /** Bytes that the block at hand still takes; none where there is none. */
@@ -216,7 +326,7 @@ export class FileStream implements SinkStream, StreamVisitor {
     else this.#writer.credit(frames);
   }
 
-  #copy(bytes: Uint8Array, from: number, to: number, isPreamble: boolean): void {
+  #copy(bytes: Uint8Array, from: number, to: number, isPreamble: boolean, isCarried = false): void {
     const { host } = this.#context;
     for (let at = from; at < to; ) {
       if (this.#block === undefined) {
@@ -231,6 +341,7 @@ export class FileStream implements SinkStream, StreamVisitor {
       else block.set(bytes.subarray(at, at + step), end);
       this.#filled += step;
       if (isPreamble) this.#preamble += step;
+      if (isCarried) this.#carriedInBlock += step;
       this.#piece!.gatheredBytes += step;
       at += step;
       if (end + step < block.length) continue;
@@ -262,6 +373,7 @@ export class FileStream implements SinkStream, StreamVisitor {
       block,
       data: block.bytes.subarray(this.#lead, this.#lead + this.#filled),
       preamble: this.#preamble,
+      carried: this.#carriedInBlock,
       frames: this.#frames,
       boundary: piece.preambleBytes + boundary - piece.start,
     });
@@ -269,6 +381,7 @@ export class FileStream implements SinkStream, StreamVisitor {
     this.#block = undefined;
     this.#filled = 0;
     this.#preamble = 0;
+    this.#carriedInBlock = 0;
     this.#frames = 0;
   }
 }

@@ -1,4 +1,4 @@
-import type { SinkSession } from '../sink.js';
+import type { Rest, SinkSession, StreamPart } from '../sink.js';
 import { encode } from './compress.js';
 import type { FilesContext } from './context.js';
 import { RAW_EXT } from './cutters/cutter.js';
@@ -6,6 +6,7 @@ import { GivenUp } from './outage.js';
 import { type FileOwner, PartFile, type Tally, Vanished } from './part-file.js';
 import type { Block } from './pool.js';
 import { Split } from './split.js';
+import { endOf } from './suspend.js';
 
 /** Data for a file. */
 export interface DataItem {
@@ -14,8 +15,10 @@ export interface DataItem {
   data: Uint8Array;
   /** Where it lies; given back once written. */
   readonly block: Block;
-  /** Leading bytes of `data` that are repeated from an earlier file. */
+  /** Leading bytes of `data` that are repeated from an earlier file, or were held in none. */
   preamble: number;
+  /** How many of them were held in none: a file of them alone is worth keeping. */
+  carried: number;
   /** Frames of the session whose last byte is in `data`. */
   frames: number;
   /** Where, in the file's uncompressed content, the last whole record known ends. */
@@ -24,8 +27,16 @@ export interface DataItem {
 
 type Item =
   | DataItem
-  | { readonly kind: 'finish' | 'sync' | 'meta'; readonly file: PartFile }
+  | { readonly kind: 'finish' | 'sync' | 'force' | 'meta'; readonly file: PartFile }
+  | { readonly kind: 'keep'; readonly part: OpenPart }
+  | { readonly kind: 'done'; readonly resolve: () => void }
+  | { readonly kind: 'suspend'; readonly file: PartFile; readonly at: number; part: OpenPart }
   | { readonly kind: 'split'; readonly file: PartFile; readonly split: Split };
+
+const NO_BYTES = new Uint8Array(0);
+
+/** A part of which it is not known yet where it stands, nor what its tail is. */
+export type OpenPart = Omit<StreamPart, 'at' | 'tail'>;
 
 /** A data item on its way. */
 interface Attempt {
@@ -41,7 +52,7 @@ interface Attempt {
  */
 export class StreamWriter implements FileOwner {
   /** What has been delivered of the session. */
-  readonly tally: Tally = { frames: 0, bytes: 0 };
+  readonly tally: Tally;
   readonly next = { directory: '', base: '', number: 0 };
   readonly #context: FilesContext;
   readonly #session: SinkSession;
@@ -56,6 +67,9 @@ export class StreamWriter implements FileOwner {
   constructor(context: FilesContext, session: SinkSession) {
     this.#context = context;
     this.#session = session;
+    const resume = session.resume?.get(context.name);
+    this.tally = { ...(resume?.before ?? { frames: 0, bytes: 0 }) };
+    this.#metaDelivered = resume?.continues ?? false;
   }
 
   get isIdle(): boolean {
@@ -103,6 +117,40 @@ export class StreamWriter implements FileOwner {
     this.push({ kind: 'split', file: from, split: new Split(this.#context, from, into, at) });
   }
 
+  /** Forces a file to the disk, behind all that was pushed; its directory too. */
+  force(file: PartFile): void {
+    this.push({ kind: 'force', file });
+  }
+
+  /** Resolves when all that was pushed so far is done, or given up. */
+  done(): Promise<void> {
+    if (this.isIdle || this.#givenUp) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.push({ kind: 'done', resolve });
+      this.#idle.push(resolve);
+    });
+  }
+
+  /**
+   * Cuts the end of a file off, which is kept elsewhere, and finishes the file.
+   * @param at where the last whole record ends in its content
+   * @param part all but its `tail`, which is read back
+   */
+  suspend(file: PartFile, at: number, part: OpenPart): void {
+    this.push({ kind: 'suspend', file, at, part });
+    this.push({ kind: 'finish', file });
+  }
+
+  /** Keeps what a file that follows has to begin with. */
+  keep(part: OpenPart): void {
+    this.push({ kind: 'keep', part });
+  }
+
+  /** What waits in memory is held elsewhere. */
+  deliverRest({ frames, bytes, known }: Rest): void {
+    this.#delivered(frames, bytes.length - known);
+  }
+
   /** Counts frames that ended with what was pushed last: delivered with it. */
   credit(frames: number): void {
     if (this.#lastData !== undefined) this.#lastData.frames += frames;
@@ -141,6 +189,20 @@ export class StreamWriter implements FileOwner {
 
   async #do(item: Item): Promise<void> {
     const { outage, splitting } = this.#context;
+    switch (item.kind) {
+      case 'done':
+        return item.resolve();
+      case 'keep':
+        return await outage.run(() => this.#keep(item.part));
+      case 'suspend':
+        return await splitting.run(() => this.#unlessVanished(() => this.#suspend(item)));
+      default:
+        return await this.#doFile(item);
+    }
+  }
+
+  async #doFile(item: Exclude<Item, { kind: 'done' | 'keep' | 'suspend' }>): Promise<void> {
+    const { outage, splitting } = this.#context;
     const { file } = item;
     switch (item.kind) {
       case 'data':
@@ -151,6 +213,8 @@ export class StreamWriter implements FileOwner {
         return await outage.run(() => file.createMeta(this.tally));
       case 'sync':
         return await this.#unlessVanished(() => file.sync());
+      case 'force':
+        return await this.#unlessVanished(() => file.force());
       case 'split':
         return await splitting.run(() => this.#unlessVanished(() => item.split.run(this.tally)));
     }
@@ -162,6 +226,18 @@ export class StreamWriter implements FileOwner {
     } catch (error) {
       if (!(error instanceof Vanished)) throw error; // `finish` will say so
     }
+  }
+
+  async #keep(part: OpenPart, tail: Uint8Array = NO_BYTES): Promise<void> {
+    const { bytes: at } = this.tally;
+    await this.#session.resume?.get(this.#context.name)?.keep({ ...part, at, tail });
+  }
+
+  /** The end is kept before it is cut off: at no moment is it in neither place. */
+  async #suspend({ file, at, part }: { file: PartFile; at: number; part: OpenPart }) {
+    const ending = file.vanished ? undefined : await endOf(this.#context, file, at);
+    await this.#keep(part, ending?.tail);
+    if (ending) await ending.cut(this.tally);
   }
 
   async #write(item: DataItem): Promise<void> {
@@ -192,7 +268,7 @@ export class StreamWriter implements FileOwner {
     const plainFrom = file.plainBytes;
     const diskFrom = file.diskBytes - data.length;
     file.plainBytes += item.data.length;
-    file.preambleBytes += item.preamble;
+    file.preambleBytes += item.preamble - item.carried;
     if (item.boundary >= file.plainBytes) {
       file.mark = { plain: file.plainBytes, disk: file.diskBytes };
     } else if (item.boundary >= plainFrom) {
@@ -209,6 +285,7 @@ export class StreamWriter implements FileOwner {
     );
     item.data = item.data.subarray(item.preamble);
     item.preamble = 0;
+    item.carried = 0;
     attempt.encoded = undefined;
     attempt.written = 0;
     attempt.announced = false;

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { LINK_PATH } from '../../config/schema.js';
 import { End, endName, Reject, type RejectCode } from '../../wire/reject.js';
 import type { Connection, Origin } from '../connection.js';
 import { Close, type WebSocketFault } from './frames.js';
@@ -10,6 +11,8 @@ export interface WebSocketEvents {
   accept(stream: Duplex, origin: Origin): Readonly<Connection> | undefined;
   /** Ends a session with a reject, as `Intake.end` does. */
   end(connection: Readonly<Connection>, code: RejectCode, detail: string): void;
+  /** Takes another gateway's request for a link; undefined where there are none. */
+  link?: (request: UpgradeRequest) => void;
   /** A connection ended before it was a WebSocket. */
   failed(code: RejectCode, origin: Origin, detail: string): void;
 }
@@ -39,6 +42,10 @@ export class WebSocketSource {
   }
 
   #upgraded(request: UpgradeRequest): void {
+    if (request.path === LINK_PATH && this.#events.link) {
+      this.#events.link(request);
+      return;
+    }
     if (request.path !== this.#path) {
       const detail = `no WebSocket at ${shown(request.path)}; sensors use ${this.#path}`;
       request.refuse(404, Reject.WRONG_PATH, detail);

@@ -47,6 +47,12 @@ export interface Cutter {
    * start of the stream and where the next record stands for itself.
    */
   preamble(): Uint8Array;
+
+  /**
+   * The same for a file that goes on at the newest `boundary`, whatever the last walk ended with;
+   * undefined where a stream can't be taken up again there.
+   */
+  resume(): Uint8Array | undefined;
 }
 
 export const EMPTY = new Uint8Array(0);

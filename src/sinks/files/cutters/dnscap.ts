@@ -1,4 +1,4 @@
-import { type Cutter, Verdict } from './cutter.js';
+import { type Cutter, EMPTY, Verdict } from './cutter.js';
 import { LinesCutter } from './lines.js';
 import { isPcapMagic, PcapCutter } from './pcap.js';
 
@@ -38,6 +38,10 @@ export class DnscapCutter implements Cutter {
 
   preamble(): Uint8Array {
     return this.#cutter.preamble();
+  }
+
+  resume(): Uint8Array | undefined {
+    return this.#inner === undefined ? EMPTY : this.#inner.resume();
   }
 
   get #cutter(): Cutter {

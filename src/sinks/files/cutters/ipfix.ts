@@ -36,6 +36,8 @@ export class IpfixCutter implements Cutter {
   readonly #templates = new TemplateStore();
   /** Header of the message at the last CUT. */
   #next = { exportTime: 0, sequence: 0, domain: 0 };
+  /** Header of the message begun last. */
+  #last = { exportTime: 0, sequence: 0, domain: 0 };
 
   get cuttable(): boolean {
     return this.#started && !this.#templates.overflowed;
@@ -72,6 +74,11 @@ export class IpfixCutter implements Cutter {
     return this.#started ? this.#templates.messages(this.#next) : EMPTY;
   }
 
+  resume(): Uint8Array | undefined {
+    if (this.#templates.overflowed) return undefined;
+    return this.#started ? this.#templates.messages(this.#last) : EMPTY;
+  }
+
   /** Begins the message at `at`; false where it is not whole, not good, or begins a new file. */
   #message(bytes: Uint8Array, at: number, to: number, cutAt: number): boolean {
     if (to - at < MESSAGE_HEADER_BYTES) return false;
@@ -91,6 +98,7 @@ export class IpfixCutter implements Cutter {
     this.#started = true;
     this.#inMessage = true;
     this.#domain = domain;
+    this.#last = { exportTime, sequence, domain };
     this.#headerLeft = MESSAGE_HEADER_BYTES;
     this.#messageLeft = length - MESSAGE_HEADER_BYTES;
     this.#templates.heard(domain, sequence);

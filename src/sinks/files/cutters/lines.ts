@@ -45,6 +45,10 @@ export class LinesCutter implements Cutter {
     return EMPTY;
   }
 
+  resume(): Uint8Array {
+    return EMPTY;
+  }
+
   /** How far to go at once; `cutAt` and `lineStart` as indexes of `bytes`. */
   #stop(bytes: Uint8Array, at: number, to: number, cutAt: number, lineStart: number): number {
     let stop = to;

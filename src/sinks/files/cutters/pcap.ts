@@ -82,6 +82,10 @@ export class PcapCutter implements Cutter {
     return this.#fileHeader ?? EMPTY;
   }
 
+  resume(): Uint8Array {
+    return this.preamble();
+  }
+
   #walkFileHeader(bytes: Uint8Array, at: number, to: number, cutAt: number): number {
     if (to - at < FILE_HEADER_BYTES) return at;
     const littleEndian = MAGICS.includes(u32(bytes, at, true));

@@ -52,6 +52,8 @@ export class PcapngCutter implements Cutter {
   /** The section header and interface blocks of this section, as they came. */
   readonly #section = new GrowingBytes(SECTION_PREAMBLE_BYTES_MAX);
   #sectionKept = true;
+  /** Of them, those of whole blocks. */
+  #wholeBytes = 0;
   /** The record at the last CUT begins a section of its own. */
   #nextIsSection = true;
 
@@ -81,14 +83,23 @@ export class PcapngCutter implements Cutter {
       at += TRAILER_BYTES;
       this.#inBlock = false;
       if (this.#type === INTERFACE) this.#interfaces += 1;
+      this.#wholeBytes = this.#section.length;
     }
     this.position = base + at;
     return at;
   }
 
   preamble(): Uint8Array {
-    if (this.#nextIsSection) return EMPTY;
-    const preamble = copyOf(this.#section.view(), 0, this.#section.length);
+    return this.#nextIsSection ? EMPTY : this.#preamble(this.#section.length);
+  }
+
+  resume(): Uint8Array | undefined {
+    if (!this.#sectionKept) return undefined;
+    return this.#wholeBytes === 0 ? EMPTY : this.#preamble(this.#wholeBytes);
+  }
+
+  #preamble(length: number): Uint8Array {
+    const preamble = copyOf(this.#section.view(), 0, length);
     preamble.fill(0xff, SECTION_LENGTH_AT, SECTION_LENGTH_AT + SECTION_LENGTH_BYTES);
     return preamble;
   }
@@ -116,6 +127,7 @@ export class PcapngCutter implements Cutter {
       this.#littleEndian = littleEndian;
       this.#interfaces = 0;
       this.#section.truncate(0);
+      this.#wholeBytes = 0; // who goes on here begins with this section
       this.#sectionKept = true;
     }
     this.#type = type;

@@ -27,4 +27,8 @@ export class RawCutter implements Cutter {
   preamble(): Uint8Array {
     return EMPTY;
   }
+
+  resume(): Uint8Array {
+    return EMPTY;
+  }
 }

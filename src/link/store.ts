@@ -1,0 +1,253 @@
+import { join } from 'node:path';
+import { GatewayError, messageOf } from '../errors.js';
+import type { Amount } from '../ledger/totals.js';
+import type { CarriedPart, Rest, StreamPart } from '../sinks/sink.js';
+import { checkSpace } from '../storage/disk-space.js';
+import { type Environment, hasEnvironment, openEnvironment } from '../storage/environment.js';
+
+/**
+ * What the receiving end of gateway links keeps, in LMDB under `<dataDir>/links/`. Workers, the
+ * primary's recovery and the command line all write it; each key has one writer at a time.
+ *
+ *     format                         number, FORMAT
+ *     token/<name>                   LinkToken
+ *     link/<link>                    LinkState: how far a link has come
+ *     held/<link>/<session>          HeldSession: what is held of a session that is not behind us
+ *     attempt/<our session>          Attempt: one of our sessions that serves such a one
+ *     part/<our session>/<sink>      StreamPart: the end of a file that was cut off, until `held` has it
+ *     rest/<our session>/<sink>      Rest: acknowledged, and in memory alone but for this
+ */
+const FORMAT = 1;
+/** Address space, not memory or disk. */
+const MAP_BYTES = 4 * 1024 ** 3;
+/** A link's name for itself, and for its sessions: they are parts of keys. */
+const KEY_FORM = /^[A-Za-z0-9._:-]{1,96}$/;
+
+export interface LinkToken {
+  /** SHA-256 of the token, hex. */
+  hash: string;
+  /** Milliseconds since the epoch. */
+  createdAt: number;
+}
+
+export interface LinkState {
+  /** All up to it is on disk in every sink. */
+  position: number;
+  /** Id of the gateway at the other end. */
+  gateway: string;
+  at: number;
+}
+
+/** What a sink holds, of a session from its beginning on. */
+export interface HeldSink extends Amount {
+  /** What its next file begins with; the bytes of the record under way are held, but in no file. */
+  part?: CarriedPart;
+}
+
+export interface HeldSession {
+  /** What the ledger counts as received, rejected included: the least that any sink holds. */
+  counted: Amount;
+  sinks: Record<string, HeldSink>;
+  /** How it ended, once nothing more of it is taken: by its END, or by a reject. */
+  over?: string;
+}
+
+/** A session of ours that takes what another gateway's session brings from some place on. */
+export interface Attempt {
+  link: string;
+  /** The other gateway's session. */
+  session: string;
+  /** What of that session came before this one: whole frames. */
+  base: Amount;
+  /** Payload bytes of the first frame that are counted already. */
+  counted: number;
+  /** The process that has it: `ownerOf`. */
+  owner: string;
+}
+
+/** A process as attempts name it, over restarts of the machine. */
+export function ownerOf(process: { pid: number; startTicks: string; bootId: string }): string {
+  return `${process.bootId} ${process.pid} ${process.startTicks}`;
+}
+
+export function isLinkKey(text: unknown): text is string {
+  return typeof text === 'string' && KEY_FORM.test(text);
+}
+
+export class LinkStore {
+  readonly #directory: string;
+  readonly #db: Environment;
+
+  /** @throws GatewayError D4GW_E_LINK */
+  static open(dataDir: string, options: { readOnly?: boolean } = {}): LinkStore {
+    const directory = join(dataDir, 'links');
+    const readOnly = options.readOnly ?? false;
+    if (readOnly && !hasEnvironment(directory)) {
+      throw new GatewayError(
+        'D4GW_E_LINK',
+        `no links in ${directory}: d4gw link add makes the first`,
+      );
+    }
+    try {
+      return new LinkStore(
+        directory,
+        openEnvironment(directory, { readOnly, format: FORMAT, mapBytes: MAP_BYTES }),
+      );
+    } catch (error) {
+      throw new GatewayError(
+        'D4GW_E_LINK',
+        `cannot open the links in ${directory}: ${messageOf(error)}`,
+        { cause: error },
+      );
+    }
+  }
+
+  private constructor(directory: string, db: Environment) {
+    this.#directory = directory;
+    this.#db = db;
+  }
+
+  tokens(): (LinkToken & { name: string })[] {
+    return this.#entries('token').map(([name, token]) => ({ name, ...(token as LinkToken) }));
+  }
+
+  token(name: string): LinkToken | undefined {
+    return this.#get<LinkToken>(`token/${name}`);
+  }
+
+  /** @param token undefined: removes it */
+  setToken(name: string, token: LinkToken | undefined): Promise<void> {
+    return this.#write(() => this.#put(`token/${name}`, token));
+  }
+
+  link(link: string): LinkState | undefined {
+    return this.#get<LinkState>(`link/${link}`);
+  }
+
+  links(): (LinkState & { link: string })[] {
+    return this.#entries('link').map(([link, state]) => ({ link, ...(state as LinkState) }));
+  }
+
+  /** Sessions of a link that are not behind its position. */
+  heldOf(link: string): Map<string, HeldSession> {
+    return new Map(this.#entries(`held/${link}`) as [string, HeldSession][]);
+  }
+
+  held(link: string, session: string): HeldSession | undefined {
+    return this.#get<HeldSession>(`held/${link}/${session}`);
+  }
+
+  attempt(ours: string): Attempt | undefined {
+    return this.#get<Attempt>(`attempt/${ours}`);
+  }
+
+  /** Our sessions that serve a link and of which nobody has said yet what they hold. */
+  openAttempts(link: string): string[] {
+    return this.#entries('attempt')
+      .filter(([, attempt]) => (attempt as Attempt).link === link)
+      .map(([ours]) => ours);
+  }
+
+  /**
+   * Forgets the attempts of a process that has ended, of which its journal knew nothing: nothing of
+   * them was delivered.
+   * @param except those that are not settled yet
+   */
+  async forget(owner: string, except: ReadonlySet<string>): Promise<void> {
+    const left = this.#entries('attempt').filter(
+      ([ours, attempt]) => (attempt as Attempt).owner === owner && !except.has(ours),
+    );
+    if (left.length === 0) return;
+    await this.#write(() => {
+      for (const [ours] of left) this.#put(`attempt/${ours}`, undefined);
+    });
+  }
+
+  parts(ours: string): Map<string, StreamPart> {
+    return new Map(this.#entries(`part/${ours}`) as [string, StreamPart][]);
+  }
+
+  rests(ours: string): Map<string, Rest> {
+    return new Map(this.#entries(`rest/${ours}`) as [string, Rest][]);
+  }
+
+  /** Sessions of ours begin to serve another gateway's. */
+  begin(attempts: readonly (readonly [ours: string, attempt: Attempt])[]): void {
+    checkSpace(this.#directory);
+    this.#db.transactionSync(() => {
+      for (const [ours, attempt] of attempts) this.#put(`attempt/${ours}`, attempt);
+    });
+  }
+
+  /** Keeps the end of a file before it is cut off; what is kept of the same place stays. */
+  keepPart(ours: string, sink: string, part: StreamPart): Promise<void> {
+    const key = `part/${ours}/${sink}`;
+    return this.#write(() => {
+      const known = this.#db.get(key) as StreamPart | undefined;
+      if (known === undefined || known.at < part.at) this.#put(key, part);
+    });
+  }
+
+  /** One of our sessions is over, and what is held of the other gateway's is known. */
+  settle(
+    ours: string,
+    attempt: Attempt,
+    held: HeldSession,
+    sinks: readonly string[],
+  ): Promise<void> {
+    return this.#write(() => {
+      this.#put(`held/${attempt.link}/${attempt.session}`, held);
+      this.#put(`attempt/${ours}`, undefined);
+      for (const sink of sinks) {
+        this.#put(`part/${ours}/${sink}`, undefined);
+        this.#put(`rest/${ours}/${sink}`, undefined);
+      }
+    });
+  }
+
+  /**
+   * All of a link up to a position is on disk.
+   * @param over sessions whose end is behind it: nothing of them comes again
+   * @param rests of our sessions, by `<our session>/<sink>`: what is on disk nowhere else
+   */
+  commit(
+    link: string,
+    state: LinkState,
+    over: readonly string[],
+    rests: ReadonlyMap<string, Rest>,
+  ): Promise<void> {
+    return this.#write(() => {
+      this.#put(`link/${link}`, state);
+      for (const session of over) this.#put(`held/${link}/${session}`, undefined);
+      for (const [key, rest] of rests) this.#put(`rest/${key}`, rest);
+    });
+  }
+
+  close(): Promise<void> {
+    return this.#db.close();
+  }
+
+  /** One transaction, on disk when it resolves; those of one moment are committed together. */
+  async #write(change: () => void): Promise<void> {
+    checkSpace(this.#directory);
+    await this.#db.transaction(change);
+  }
+
+  #put(key: string, value: unknown): void {
+    if (value === undefined) void this.#db.remove(key);
+    else void this.#db.put(key, value);
+  }
+
+  #get<T>(key: string): T | undefined {
+    this.#db.resetReadTxn();
+    return this.#db.get(key) as T | undefined;
+  }
+
+  /** Those whose key begins with `prefix/`, by what follows it. */
+  #entries(prefix: string): [string, unknown][] {
+    this.#db.resetReadTxn();
+    // '0' follows '/'.
+    const range = this.#db.getRange({ start: `${prefix}/`, end: `${prefix}0` });
+    return Array.from(range, ({ key, value }) => [key.slice(prefix.length + 1), value]);
+  }
+}

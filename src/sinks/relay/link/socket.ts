@@ -1,0 +1,139 @@
+import type { IncomingMessage } from 'node:http';
+import { isIP } from 'node:net';
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
+import { type ClientOptions, WebSocket } from 'ws';
+import { LINK_PATH } from '../../../config/schema.js';
+import { KEEPALIVE_DELAY_MS } from '../../../constants.js';
+import { CONTROL_MESSAGE_BYTES_MAX } from '../../../link/messages.js';
+import type { SecureOptions } from '../../../net/connection.js';
+import { explainConnectionError, type Mends } from '../../../net/connection-error.js';
+
+/** Name lookup, TCP, TLS and the upgrade together. */
+const CONNECT_MS_MAX = 15_000;
+/** Bytes that wait in memory for the socket: more are not given to it. */
+const SOCKET_BYTES_MAX = 4 * 1024 * 1024;
+const CLOSE_MS_MAX = 2_000;
+
+export interface LinkSocketEvents {
+  open(): void;
+  message(bytes: Buffer): void;
+  /** It can be written to again. */
+  ready(): void;
+  /** The end, once. `reason`: what an operator is told. */
+  closed(reason: string): void;
+}
+
+/** Where and how a link connects. The token is in no message and no log. */
+export interface LinkTarget {
+  host: string;
+  port: number;
+  secure: SecureOptions;
+  token: string;
+  mends: Mends;
+}
+
+/** One WebSocket to another gateway. */
+export class LinkClientSocket {
+  readonly #socket: WebSocket;
+  #raw: TLSSocket | undefined;
+  #isOpen = false;
+  #isOver = false;
+  #isFull = false;
+  #error: string | undefined;
+
+  constructor({ host, port, secure, token, mends }: LinkTarget, events: LinkSocketEvents) {
+    const shown = host.includes(':') ? `[${host}]` : host;
+    const name = secure.servername ?? host;
+    const options: ClientOptions & SecureOptions = {
+      ...secure,
+      // RFC 6066, section 3: no address as a server name.
+      servername: secure.servername ?? (isIP(host) ? '' : host),
+      minVersion: 'TLSv1.2',
+      headers: { Authorization: `Bearer ${token}` },
+      handshakeTimeout: CONNECT_MS_MAX,
+      perMessageDeflate: false,
+      followRedirects: false,
+      maxPayload: CONTROL_MESSAGE_BYTES_MAX,
+      // TLS protects the bytes; a mask of zeros is none, and spares a pass over them.
+      generateMask: (mask) => mask.fill(0),
+      // As the library does it, but that we keep the socket: it knows why a certificate was refused.
+      createConnection: ((given: ConnectionOptions) => {
+        this.#raw = connectTls({ ...given, path: undefined });
+        return this.#raw;
+      }) as never,
+    };
+    this.#socket = new WebSocket(`wss://${shown}:${port}${LINK_PATH}`, options);
+    const socket = this.#socket;
+    socket.on('upgrade', (response: IncomingMessage) => {
+      response.socket.setKeepAlive(true, KEEPALIVE_DELAY_MS);
+      response.socket.on('drain', () => this.#flushed(events));
+    });
+    socket.on('open', () => {
+      this.#isOpen = true;
+      events.open();
+    });
+    socket.on('message', (data: Buffer) => {
+      if (!this.#isOver) events.message(data);
+    });
+    socket.on('unexpected-response', (request, response) => {
+      this.#error ??= refusalOf(response);
+      request.destroy();
+      response.destroy();
+      socket.terminate();
+    });
+    socket.on('error', (error) => {
+      const raw = this.#raw;
+      this.#error ??= (raw ? explainConnectionError(error, raw, name, mends) : error).message;
+    });
+    socket.on('close', (code, reason) => {
+      if (this.#isOver) return;
+      this.#isOver = true;
+      const text = reason.length > 0 ? `: ${reason.toString()}` : '';
+      events.closed(this.#error ?? `it was closed (${code}${text})`);
+    });
+  }
+
+  get writable(): boolean {
+    return this.#isOpen && !this.#isOver && !this.#isFull;
+  }
+
+  /** Sends one message, given in parts. */
+  send(...parts: Buffer[]): void {
+    if (!this.#isOpen || this.#isOver) return;
+    for (const [index, part] of parts.entries()) {
+      this.#socket.send(part, { binary: true, fin: index === parts.length - 1 }, () => {});
+    }
+    this.#isFull = this.#socket.bufferedAmount > SOCKET_BYTES_MAX;
+  }
+
+  /** Ends it behind all that was sent. */
+  close(): void {
+    this.#socket.close(1000);
+    const timer = setTimeout(() => this.#socket.terminate(), CLOSE_MS_MAX);
+    this.#socket.once('close', () => clearTimeout(timer));
+  }
+
+  destroy(reason: string): void {
+    this.#error ??= reason;
+    this.#socket.terminate();
+  }
+
+  #flushed(events: LinkSocketEvents): void {
+    if (!this.#isFull) return;
+    this.#isFull = false;
+    events.ready();
+  }
+}
+
+function refusalOf({ statusCode }: IncomingMessage): string {
+  switch (statusCode) {
+    case 401:
+      return 'it does not take our link token: d4gw link add makes one there, for tokenFile here';
+    case 404:
+      return `it has no ${LINK_PATH}: is that a d4gw gateway with listen: wss?`;
+    case 503:
+      return 'it is stopping';
+    default:
+      return `it answered ${statusCode} to the upgrade request`;
+  }
+}
