@@ -9,7 +9,14 @@ import { keyText } from './fields.js';
 import { type Config, configSchema, type SinkConfig } from './schema.js';
 
 const FILE_BYTES_MAX = 1024 * 1024;
-const RELAY_FILES = ['caFile', 'certFile', 'keyFile', 'secretFile', 'signingKeyFile'] as const;
+const RELAY_FILES = [
+  'tokenFile',
+  'caFile',
+  'certFile',
+  'keyFile',
+  'secretFile',
+  'signingKeyFile',
+] as const;
 /** More problems than this are counted, not listed. */
 const PROBLEMS_SHOWN_MAX = 50;
 

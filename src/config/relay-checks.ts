@@ -45,6 +45,7 @@ function problemsOf(
       if (value !== undefined) problems.push(`${at}.${key}: only for TLS, and to is ${shown(to)}`);
     }
   }
+  problems.push(...linkProblems(at, sink, fileProblem));
   if (mode === 'preserve') {
     for (const [key, value] of Object.entries({ secretFile, signingKeyFile })) {
       if (value !== undefined) problems.push(`${at}.${key}: only with mode resign`);
@@ -54,13 +55,49 @@ function problemsOf(
   return target ? [...problems, target] : problems;
 }
 
+/** What concerns a relay to another gateway alone. */
+function linkProblems(
+  at: string,
+  { to, tokenFile, mode, verify }: RelaySinkConfig,
+  fileProblem: (at: string, file: string) => string | undefined,
+): string[] {
+  const problems: string[] = [];
+  if (!isLink(to)) {
+    if (tokenFile !== undefined) {
+      problems.push(`${at}.tokenFile: only for wss://, and to is ${shown(to)}`);
+    }
+    return problems;
+  }
+  if (tokenFile === undefined) {
+    problems.push(
+      `${at}.tokenFile: missing; \`d4gw link add\` at the other gateway prints a token`,
+    );
+  } else {
+    const problem = fileProblem(`${at}.tokenFile`, tokenFile);
+    if (problem) problems.push(problem);
+  }
+  if (mode === 'resign') problems.push(`${at}.mode: resign is not for wss://; use preserve`);
+  if (!verify) problems.push(`${at}.verify: a link is always verified; give caFile`);
+  return problems;
+}
+
+/** Whether a relay is a link to another gateway. */
+export function isLink(to: string): boolean {
+  return to.startsWith('wss://');
+}
+
+/** Its address, as that of a TLS server. */
+export function plainTarget(to: string): string {
+  return to.replace(/^wss:/, 'tls:');
+}
+
 function targetProblem(at: string, to: string, { listen }: Config): string | undefined {
   try {
-    const target = parseTarget(to);
+    const target = parseTarget(plainTarget(to));
     if (target.kind === 'stdout') return `${at}: ${shown(to)} given, expected tls:// or tcp://`;
     const { host, port } = target;
     const own = listen.findIndex((entry) => {
-      const source = 'tls' in entry ? entry.tls : 'tcp' in entry ? entry.tcp : undefined;
+      const source = 'unix' in entry ? undefined : Object.values(entry)[0];
       return source !== undefined && source.port === port && isOwn(host, source.host);
     });
     if (own < 0) return undefined;

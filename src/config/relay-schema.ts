@@ -30,12 +30,24 @@ const spool = section({
     ),
 });
 
-/** A relay to a D4 server. */
+/** A relay to a D4 server, or by a link to another gateway. */
 export const relaySink = section({
   kind: z.literal('relay'),
-  to: text(/^(tls|tcp):\/\/\S+$/, 'tls://HOST:PORT or tcp://HOST:PORT').describe(
-    'The D4 server: tls://HOST:PORT or tcp://HOST:PORT.',
+  to: text(
+    /^(tls|tcp|wss):\/\/\S+$/,
+    'tls://HOST:PORT, tcp://HOST:PORT or wss://HOST:PORT',
+  ).describe(
+    'A D4 server: tls://HOST:PORT or tcp://HOST:PORT; another d4gw gateway: wss://HOST:PORT.',
   ),
+  tokenFile: path('the link token')
+    .optional()
+    .describe('With wss: the file with the token that `d4gw link add` printed there.'),
+  windowBytes: bytes(MIB, GIB)
+    .default(64 * MIB)
+    .describe('With wss: bytes that may be sent and not acknowledged, for each worker.'),
+  compress: oneOf(['none', 'lz4'])
+    .default('none')
+    .describe('With wss: whether batches are compressed, where that makes them smaller.'),
   caFile: path("the authorities' certificates, PEM")
     .optional()
     .describe("Certificates that the server's is verified against, PEM; default: the system's."),

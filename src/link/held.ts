@@ -33,8 +33,11 @@ export function heldAfter({ totals, attempt, before, parts, over }: Finding): He
     const known = sinks[sink];
     // Not past what it held when we began: it was given nothing.
     if (known && known.bytes >= now.bytes && known.frames >= now.frames) continue;
-    const part = parts.get(sink);
-    sinks[sink] = part ? { ...now, part: partOf(part, delivered.bytes) } : now;
+    const found = parts.get(sink);
+    // Frames without bytes move nothing: what it was left with at this place still holds.
+    const left = known?.bytes === now.bytes ? known.part : undefined;
+    const part = found ? partOf(found, delivered.bytes) : left;
+    sinks[sink] = part ? { ...now, part } : now;
   }
   return {
     counted: whole(notRejected(totals.received, rejected)),

@@ -250,6 +250,24 @@ describe('what concerns several keys, or the files that they name', () => {
       'sinks.p.to: "tcp://localhost:4444" is this gateway\'s own listen[0]: what it relays would come back',
     ],
     [relay('to: "tcp://127.0.0.1:4445"')],
+    [
+      relay('to: "wss://d4.example.org:4445"'),
+      'sinks.p.tokenFile: missing; `d4gw link add` at the other gateway prints a token',
+    ],
+    [
+      relay('to: "wss://d4.example.org:4445", tokenFile: none'),
+      `sinks.p.tokenFile: "${join(dir, 'none')}" does not exist`,
+    ],
+    [
+      relay('to: "wss://d4.example.org:4445", tokenFile: cert.pem, mode: resign, verify: false'),
+      'sinks.p.mode: resign is not for wss://; use preserve',
+      'sinks.p.verify: a link is always verified; give caFile',
+    ],
+    [
+      relay('to: "tls://d4.example.org:4443", tokenFile: cert.pem'),
+      'sinks.p.tokenFile: only for wss://, and to is "tls://d4.example.org:4443"',
+    ],
+    [relay('to: "wss://d4.example.org:4445", tokenFile: cert.pem, compress: lz4')],
     [relay('to: "tls://d4.example.org:4443", mode: resign, secretFile: new/secret')],
   ];
   for (const [yaml, ...lines] of cases) {

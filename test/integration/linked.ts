@@ -48,3 +48,32 @@ export async function giveToken(
   writeFileSync(file, stdout, { mode: 0o600 });
   return file;
 }
+
+/** The gateway that links to another: its sensors' frames go to its own disk, and there. */
+export function startSender(
+  dir: string,
+  receiver: { port: number; certFile: string },
+  config: Record<string, unknown> = {},
+  relay: Record<string, unknown> = {},
+): Promise<Gateway> {
+  return Gateway.start({
+    dir,
+    config: {
+      admission: ADMISSION,
+      listen: [{ tls: { host: '127.0.0.1', port: 0 } }, { tcp: { host: '127.0.0.1', port: 0 } }],
+      sinks: {
+        disk: { kind: 'files', dir: './data/sensors', flushMs: 100 },
+        partner: {
+          kind: 'relay',
+          to: `wss://127.0.0.1:${receiver.port}`,
+          caFile: receiver.certFile,
+          servername: 'localhost',
+          tokenFile: './token',
+          ...relay,
+        },
+      },
+      routes: [{ match: {}, to: ['disk', 'partner'] }],
+      ...config,
+    },
+  });
+}

@@ -1,9 +1,11 @@
+import { isLink, plainTarget } from '../../config/relay-checks.js';
 import type { RelaySinkConfig } from '../../config/schema.js';
 import { RateLimitedLog } from '../../log/rate.js';
 import { parseTarget } from '../../net/target.js';
 import type { SinkHost } from '../sink.js';
+import { LinkUpstream } from './link/link-upstream.js';
 import { PlainUpstream } from './plain-upstream.js';
-import { secureOptions } from './prepare.js';
+import { linkToken, RELAY_MENDS, secureOptions } from './prepare.js';
 import { RelaySink } from './relay-sink.js';
 import { relaySecrets, secretPaths } from './secrets.js';
 
@@ -12,6 +14,7 @@ import { relaySecrets, secretPaths } from './secrets.js';
  * @throws GatewayError D4GW_E_SINK or D4GW_E_CERTIFICATE
  */
 export function createRelay(name: string, config: RelaySinkConfig, host: SinkHost): RelaySink {
+  if (isLink(config.to)) return createLink(name, config, host);
   const { dataDir, workers } = host.place;
   const target = parseTarget(config.to);
   if (target.kind === 'stdout') throw new RangeError(`sinks.${name}.to: ${config.to}`);
@@ -39,5 +42,33 @@ export function createRelay(name: string, config: RelaySinkConfig, host: SinkHos
         log,
         limitedLog,
       }),
+  });
+}
+
+/** A relay by a link to another gateway. */
+function createLink(name: string, config: RelaySinkConfig, host: SinkHost): RelaySink {
+  const target = parseTarget(plainTarget(config.to));
+  if (target.kind === 'stdout') throw new RangeError(`sinks.${name}.to: ${config.to}`);
+  const { windowBytes, compress } = config;
+  const context = {
+    name: config.to,
+    target: {
+      host: target.host,
+      port: target.port,
+      secure: secureOptions(name, config),
+      token: linkToken(name, config),
+      mends: RELAY_MENDS,
+    },
+    gateway: host.place.gateway,
+    windowBytes,
+    compress,
+    log: host.log,
+    limitedLog: new RateLimitedLog(host.log),
+  };
+  return new RelaySink({
+    name,
+    config,
+    host,
+    upstream: () => (options) => new LinkUpstream(options, context),
   });
 }

@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
+import { isLink } from '../../config/relay-checks.js';
 import type { Config, RelaySinkConfig } from '../../config/schema.js';
 import { GatewayError, messageOf } from '../../errors.js';
 import type { SecureOptions } from '../../net/connection.js';
@@ -40,7 +41,36 @@ export function relaySpools({ sinks, dataDir }: Pick<Config, 'sinks' | 'dataDir'
  */
 export function prepareRelay(name: string, config: RelaySinkConfig, dataDir: string): void {
   secureOptions(name, config);
+  if (isLink(config.to)) linkToken(name, config);
   if (config.mode === 'resign') relaySecrets(secretPaths(dataDir, name, config));
+}
+
+const TOKEN_FORM = /^[A-Za-z0-9_-]{16,256}$/;
+const OTHERS = 0o077;
+
+/**
+ * The token that a link is opened with.
+ * @throws GatewayError D4GW_E_SINK, without a word of what the file holds
+ */
+export function linkToken(name: string, { tokenFile }: RelaySinkConfig): string {
+  const at = `sinks.${name}.tokenFile: ${tokenFile}`;
+  let text: string;
+  let mode: number;
+  try {
+    mode = statSync(tokenFile!).mode;
+    text = readFileSync(tokenFile!, 'latin1').replace(/\r?\n$/, '');
+  } catch (cause) {
+    throw new GatewayError('D4GW_E_SINK', `${at}: ${messageOf(cause)}`, { cause });
+  }
+  if ((mode & OTHERS) !== 0) {
+    const mend = `mend with: chmod 600 ${tokenFile}`;
+    throw new GatewayError('D4GW_E_SINK', `${at} is open to other users; ${mend}`);
+  }
+  if (!TOKEN_FORM.test(text)) {
+    const mend = 'put there what `d4gw link add` printed at the other gateway, and nothing else';
+    throw new GatewayError('D4GW_E_SINK', `${at} holds no link token; ${mend}`);
+  }
+  return text;
 }
 
 /**

@@ -1,9 +1,18 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isLink } from '../../config/relay-checks.js';
 import type { RelaySinkConfig } from '../../config/schema.js';
 import { Spool } from '../../spool/spool.js';
 import { HEADER_BYTES, HMAC_BYTES, OFFSET_HMAC } from '../../wire/layout.js';
-import type { FrameRef, SessionEnd, Sink, SinkHost, SinkSession, SinkStream } from '../sink.js';
+import type {
+  FrameRef,
+  MetaHeader,
+  SessionEnd,
+  Sink,
+  SinkHost,
+  SinkSession,
+  SinkStream,
+} from '../sink.js';
 import { Claims } from './claims.js';
 import { type FilterReason, filterReason } from './filter.js';
 import { pseudonymOf } from './identity.js';
@@ -45,6 +54,8 @@ export class RelaySink implements Sink {
   readonly #options: RelaySinkOptions;
   readonly #host: SinkHost;
   readonly #sessions = new Map<string, SinkSession>();
+  /** Meta headers that were counted before, of sessions of which nothing is in custody yet. */
+  readonly #counted = new Map<string, MetaHeader>();
   #claims!: Claims;
   /** This worker's own, and those left by workers that are no more. */
   #own!: Part;
@@ -79,7 +90,10 @@ export class RelaySink implements Sink {
 
   /** Whether a stream may leave; asked once, with its first frame where there is one. */
   declines(session: SinkSession, frame?: FrameRef): string | undefined {
-    const reason = filterReason(session, this.#options.config) ?? this.#loopReason(session, frame);
+    const { config } = this.#options;
+    // The receiving end of a link finds loops by their hops.
+    const loop = isLink(config.to) ? undefined : this.#loopReason(session, frame);
+    const reason = filterReason(session, config) ?? loop;
     if (reason === undefined) return undefined;
     const { sensor, type } = session;
     this.#own.spool.count(session, `filtered/${reason}`, 1, 0);
@@ -92,19 +106,46 @@ export class RelaySink implements Sink {
     const { host } = this.#options;
     const { id, sensor, type, meta, openedAt } = session;
     this.#sessions.set(id, session);
-    const origin = host.place.gateway;
-    const spooled = { id, sensor, type, openedAt, origin, ...(meta ? { meta } : {}) };
+    const { gateway } = host.place;
+    const spooled = {
+      id,
+      sensor,
+      type,
+      openedAt,
+      origin: session.origin ?? gateway,
+      hops: [...(session.hops ?? []), gateway],
+      ...(meta ? { meta } : {}),
+      ...(session.tags ? { tags: session.tags } : {}),
+    };
+    // The session that it goes on from counted its meta header.
+    if (meta && session.resume?.get(this.name)?.continues) this.#counted.set(id, meta);
     const ref = spool.openSession(spooled);
     return {
       write: (frame: FrameRef) => {
         spool.append(ref, host.memory, frame.header, HEADER_BYTES + frame.size);
         return !spool.isFull || this.#pause();
       },
+      sync: async () => {
+        await spool.sync();
+        return undefined;
+      },
       end: async (how: SessionEnd = { code: 'closed', detail: '' }) => {
         await spool.held(spool.endSession(ref, how.code, how.detail));
         this.#sessions.delete(id);
+        this.#counted.delete(id);
       },
     };
+  }
+
+  #custody(id: string, frames: number, bytes: number): void {
+    const session = this.#sessions.get(id);
+    if (!session) return;
+    const meta = this.#counted.get(id);
+    this.#counted.delete(id);
+    const known = meta
+      ? { frames: meta.frames, bytes: meta.bytes.length }
+      : { frames: 0, bytes: 0 };
+    this.#host.delivered(session, frames - known.frames, bytes - known.bytes);
   }
 
   close(deadlineMs = CLOSE_DEADLINE_MS): Promise<void> {
@@ -132,13 +173,11 @@ export class RelaySink implements Sink {
       dir,
       maxBytes: this.#maxBytes,
       memoryBytes: Math.floor(config.spool.memoryBytes / workers),
-      persist: 'behind',
+      // What a link has sent may be asked for again.
+      persist: isLink(config.to) ? 'always' : 'behind',
       compress: 'none',
       log: host.log,
-      custody: ({ id }, frames, bytes) => {
-        const session = this.#sessions.get(id);
-        if (session) host.delivered(session, frames, bytes);
-      },
+      custody: ({ id }, frames, bytes) => this.#custody(id, frames, bytes),
     });
     this.#claims ??= new Claims(join(dir, '..', 'claims'));
     const part = { spool, upstream: make(this.#claims)({ spool, dir }) };

@@ -207,8 +207,10 @@ export class LinkUpstream implements Upstream {
   }
 
   #acknowledged(blocks: readonly SpoolBlock[]): void {
-    const { account } = this.#spool;
-    for (const { sessions } of blocks) {
+    const { account, cursor } = this.#spool;
+    for (const { sessions, lastSeq } of blocks) {
+      // Given up while it was on its way: it is counted as dropped.
+      if (lastSeq <= cursor) continue;
       for (const { session, frames, bytes } of sessions) {
         account.add(session.sensor, session.type, 'sent', frames, bytes);
       }
