@@ -19,7 +19,7 @@ import { endTestFiles, type FileResult, runTestFile, type TestFile } from './sup
 const CONCURRENCY = Math.min(2, availableParallelism());
 const FILE_TIMEOUT_MS = 120_000;
 /** These run the whole program, several times over. */
-const SLOW_FOLDERS = ['integration', 'fuzz', 'cluster'];
+const SLOW_FOLDERS = ['control', 'integration', 'fuzz', 'cluster'];
 const SLOW_FILE_TIMEOUT_MS = 300_000;
 /** Folders whose code calls the module directly, or runs the threads around it. */
 const WASM_FOLDERS = ['assembly', 'wasm', 'ring', 'verify', 'sources', 'cluster', 'fuzz'];

@@ -37,9 +37,11 @@ export class Silence {
   conditions(heardAt: (sensor: string) => number | undefined, now: number): Condition[] {
     this.#refresh();
     return this.#expected.flatMap(({ uuid, name, seconds, since }) => {
-      const recorded = this.#registry.activity(uuid)?.lastSeen ?? 0;
-      const last = Math.max(recorded, heardAt(uuid) ?? 0, since);
-      const silent = Math.floor((now - last) / 1000);
+      const secondsSince = (at: number) => Math.floor((now - at) / 1000);
+      const heard = Math.max(heardAt(uuid) ?? 0, since);
+      // Most were heard just now: their records need not be read.
+      if (secondsSince(heard) <= seconds) return [];
+      const silent = secondsSince(Math.max(heard, this.#registry.activity(uuid)?.lastSeen ?? 0));
       if (silent <= seconds) return [];
       return {
         key: `sensor-silent/${uuid}`,

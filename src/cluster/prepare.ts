@@ -77,13 +77,16 @@ async function prepareSource(
   return { config: source, start, notAfter: tls.notAfter };
 }
 
-/** The files that listeners' certificates, keys and CAs are read from, where an operator gave them. */
-export function certificateFiles({ listen }: Config): string[] {
-  return listen.flatMap((source) => {
+/** The files that certificates, keys and CAs are read from, where an operator gave them. */
+export function certificateFiles({ listen, control }: Config): string[] {
+  const { certFile: cert, keyFile: key } = control?.tls ?? {};
+  const own = [cert, key].filter((file) => file !== undefined);
+  const others = listen.flatMap((source) => {
     const secure = 'tls' in source ? source.tls : 'wss' in source ? source.wss : undefined;
     const { certFile, keyFile, caFile } = secure ?? {};
     return [certFile, keyFile, caFile].filter((file) => file !== undefined);
   });
+  return [...own, ...others];
 }
 
 /** The admin server's part of the configuration, with its certificate where it speaks TLS. */
@@ -94,8 +97,8 @@ export async function prepareControl(
   if (!config?.tls) return config && { config, tls: undefined };
   const tls = await loadTls(config.tls, dataDir);
   for (const warning of tls.warnings) log.warn({ source: 'control' }, warning);
-  const { certFile, keyFile, notAfter } = tls;
-  return { config, tls: { certFile, keyFile, notAfter } };
+  const { certFile, keyFile, notAfter, fingerprint256: fingerprint } = tls;
+  return { config, tls: { certFile, keyFile, notAfter, fingerprint } };
 }
 
 /**

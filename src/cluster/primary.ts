@@ -25,7 +25,7 @@ import { Duplicates } from './duplicates.js';
 import { LinkClaims } from './link-claims.js';
 import type { ToPrimary, WorkerStart } from './messages.js';
 import { Observation } from './observation.js';
-import { certificateFiles, type PreparedSource, prepareStart } from './prepare.js';
+import { certificateFiles, type PreparedSource, prepareControl, prepareStart } from './prepare.js';
 import { Recoveries } from './recovery.js';
 import { Reloader } from './reloader.js';
 import { SourceBook } from './source-book.js';
@@ -61,6 +61,8 @@ export class Primary {
   readonly #startedAt = Date.now();
   #phase: ControlledGateway['phase'] = 'starting';
   #control: ControlPlane | undefined;
+  /** When its certificate expires, ISO 8601. */
+  #controlExpires: string | undefined;
   #stopping: Promise<boolean> | undefined;
 
   /**
@@ -201,14 +203,19 @@ export class Primary {
   async reload(actor: Actor = GATEWAY_ACTOR): Promise<{ changed: string[] }> {
     const registry = this.#registry.as(actor);
     const subject = 'configuration';
+    // What was done, or refused, is so whether the trail can tell of it or not.
+    const record = (act: string, after: object) =>
+      registry.record({ act, subject, after }).catch((error) => {
+        this.#log.error({ error: messageOf(error) }, 'a reload is not on the audit trail');
+      });
     try {
       const { changed } = await this.#reloader.reload(this.#read);
-      await registry.record({ act: 'config.reload', subject, after: { changed } });
+      await record('config.reload', { changed });
       return { changed };
     } catch (error) {
       const reason = messageOf(error);
       this.#log.error({ error: reason }, 'nothing was reloaded');
-      await registry.record({ act: 'config.reload-refused', subject, after: { reason } });
+      await record('config.reload-refused', { reason });
       throw error;
     }
   }
@@ -225,10 +232,14 @@ export class Primary {
   }
 
   /** What of a reload is the primary's own. */
-  #prepareReload({ limits, admission, alerts }: Config): () => void {
+  async #prepareReload(config: Config): Promise<() => void> {
+    const { limits, admission, alerts } = config;
+    const control = await prepareControl(config, this.#log);
     const takeAlerts = this.#control?.prepareAlerts(alerts);
     return () => {
       takeAlerts?.();
+      this.#control?.renew(control?.tls);
+      this.#controlExpires = control?.tls?.notAfter;
       this.#acceptor.limit(limits);
       this.#duplicates.mode = admission.duplicateSession;
     };
@@ -287,7 +298,7 @@ export class Primary {
   /** This gateway as the control plane sees it. */
   #controlled({ tls }: ControlOptions): ControlledGateway {
     const self = this;
-    const ownCertificates = tls ? [{ source: 'control', notAfter: tls.notAfter }] : [];
+    this.#controlExpires = tls?.notAfter;
     const { stats, sessions, rejects, held } = this.#observation;
     return {
       version: packageVersion(),
@@ -297,7 +308,9 @@ export class Primary {
       },
       registry: this.#registry,
       get certificates() {
-        return [...self.#sources.certificates, ...ownCertificates];
+        const notAfter = self.#controlExpires;
+        const own = notAfter === undefined ? [] : [{ source: 'control', notAfter }];
+        return [...self.#sources.certificates, ...own];
       },
       get sources() {
         return self.#sources.names;

@@ -14,7 +14,7 @@ export interface ReloadTarget {
   readonly acceptor: Acceptor;
   readonly supervisor: Supervisor;
   /** Checks what it would take, and throws where that is wrong; returns what takes it. */
-  prepare(config: Config): () => void;
+  prepare(config: Config): Promise<() => void>;
 }
 
 /** What a reload changed. */
@@ -69,7 +69,7 @@ export class Reloader {
     const changed = reloadedKeys(this.#config, config, begun);
     const prepared: PreparedSource[] = await prepareSources(config, this.#log);
     const sharedSecret = prepareSecret(config);
-    const take = this.#target.prepare(config);
+    const take = await this.#target.prepare(config);
     const plan = sources.plan(prepared);
     // Workers know of new listeners before they bring the first connection.
     const known = [...sources.starts, ...plan.added.map((number) => plan.entries[number]!.start)];

@@ -28,14 +28,18 @@ import { HttpServer } from './server.js';
 
 const TICK_MS = 1_000;
 const RECHECK_MS = 5_000;
+/** From a certificate that is another until it is shown. */
+const RENEWAL_MS = 1_000;
 /** The ledger's balance is looked at this often: it reads every session's row. */
 const BALANCE_MS = 60_000;
 
 export interface ControlOptions {
   config: ControlConfig;
   /** Paths of PEM files. */
-  tls: { certFile: string; keyFile: string; notAfter: string } | undefined;
+  tls: { certFile: string; keyFile: string; notAfter: string; fingerprint: string } | undefined;
 }
+
+type Listen = (port: number, tls: ControlOptions['tls']) => Promise<HttpServer>;
 
 /**
  * The control plane, in the primary process: it looks once a second at what the workers told, and
@@ -47,7 +51,11 @@ export class ControlPlane {
   readonly #refusals: RateLimitedLog;
   readonly #live: LiveFeed;
   readonly #timers: NodeJS.Timeout[];
-  readonly #server: HttpServer;
+  readonly #listen: Listen;
+  #server: HttpServer;
+  #tls: ControlOptions['tls'];
+  #renewal: NodeJS.Timeout | undefined;
+  #closed = false;
   /** Where people reach it. */
   readonly url: string;
   /** Where the first admin token was written just now. */
@@ -77,20 +85,22 @@ export class ControlPlane {
       },
     });
     context = makeContext(gateway, gate, log);
-    const firstTokenFile = ensureFirstToken(gateway.registry, gateway.config.dataDir);
-    const live = new LiveFeed(gate, context.overview.current);
-    const { metrics } = context;
-    const app = new ControlApp(routesOf(context), gate, log, (route, status) =>
-      metrics.answered(route, status),
-    );
     const { host, port } = config;
-    const extend = live.extend.bind(live);
     try {
-      const server = await HttpServer.listen({ host, port, tls, serve: app.serve, extend });
+      const firstTokenFile = ensureFirstToken(gateway.registry, gateway.config.dataDir);
+      const live = new LiveFeed(gate, context.overview.current);
+      const { metrics } = context;
+      const app = new ControlApp(routesOf(context), gate, log, (route, status) =>
+        metrics.answered(route, status),
+      );
+      const extend = live.extend.bind(live);
+      const listen: Listen = (own, pair) =>
+        HttpServer.listen({ host, port: own, tls: pair, serve: app.serve, extend });
+      const server = await listen(port, tls);
       const scheme = tls === undefined ? 'http' : 'https';
       const own = `${scheme}://${host.includes(':') ? `[${host}]` : host}:${server.port}`;
-      const url = publicOrigin ?? own;
-      return new ControlPlane(context, server, live, refusals, log, { url, firstTokenFile });
+      const found = { url: publicOrigin ?? own, firstTokenFile, tls };
+      return new ControlPlane(context, server, listen, live, refusals, log, found);
     } catch (error) {
       await context.history.close();
       throw error;
@@ -100,13 +110,16 @@ export class ControlPlane {
   private constructor(
     context: ControlContext,
     server: HttpServer,
+    listen: Listen,
     live: LiveFeed,
     refusals: RateLimitedLog,
     log: Logger,
-    found: { url: string; firstTokenFile: string | undefined },
+    found: { url: string; firstTokenFile: string | undefined; tls: ControlOptions['tls'] },
   ) {
     this.#context = context;
     this.#server = server;
+    this.#listen = listen;
+    this.#tls = found.tls;
     this.#live = live;
     this.#refusals = refusals;
     this.#log = log;
@@ -127,7 +140,37 @@ export class ControlPlane {
     return this.#context.alerts.prepare(config);
   }
 
+  /**
+   * Takes another certificate, where it is one: in a moment, so that who asked for it is answered.
+   * Every connection ends then, and pages come back by themselves.
+   */
+  renew(tls: ControlOptions['tls']): void {
+    if (tls === undefined || tls.fingerprint === this.#tls?.fingerprint) return;
+    this.#tls = tls;
+    clearTimeout(this.#renewal);
+    this.#renewal = setTimeout(() => void this.#listenAnew(tls), RENEWAL_MS);
+  }
+
+  async #listenAnew(tls: ControlOptions['tls']): Promise<void> {
+    const { port } = this.#server;
+    this.#server.close();
+    try {
+      const server = await this.#listen(port, tls);
+      if (this.#closed) server.close();
+      this.#server = server;
+      this.#log.info({ url: this.url }, 'the control plane has another certificate');
+    } catch (error) {
+      // Its port was taken in the moment in which nobody had it.
+      this.#log.error({ error: messageOf(error) }, 'the control plane is away; trying again');
+      if (!this.#closed) {
+        this.#renewal = setTimeout(() => void this.#listenAnew(tls), RENEWAL_MS);
+      }
+    }
+  }
+
   async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#renewal);
     for (const timer of this.#timers) clearInterval(timer);
     this.#server.close();
     this.#refusals.close();
@@ -165,7 +208,7 @@ export class ControlPlane {
 function makeContext(gateway: ControlledGateway, gate: Gate, log: Logger): ControlContext {
   const meter = new FlowMeter();
   const { registry, stats, startedAt } = gateway;
-  const heardAt = (sensor: string) => meter.rateOf(sensor, Date.now())?.lastAt;
+  const heardAt = (sensor: string) => meter.lastAt(sensor);
   const watched: Watched = {
     registry,
     stats,

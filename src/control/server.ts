@@ -1,5 +1,5 @@
 import type { HttpRequest, HttpResponse, TemplatedApp, us_listen_socket } from 'uWebSockets.js';
-import { createServer } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { listenError } from '../cluster/acceptor.js';
 import { GatewayError } from '../errors.js';
 
@@ -25,7 +25,9 @@ export class HttpServer {
   static async listen(options: HttpServerOptions): Promise<HttpServer> {
     const { host, port, tls } = options;
     const name = `control ${host.includes(':') ? `[${host}]` : host}:${port}`;
-    await probe(name, host, port);
+    // Not 0: uWebSockets.js then leaves SO_REUSEADDR out, and the port could not be had again for a
+    // minute after its connections were closed.
+    const free = await probe(name, host, port);
     // Read only where there is a control plane: it is a native module.
     const uws = (await import('uWebSockets.js')).default;
     const app = tls
@@ -35,7 +37,7 @@ export class HttpServer {
     app.any('/*', (res, req) => void options.serve(res, req));
     const socket = await new Promise<us_listen_socket | false>((resolve) => {
       const { LIBUS_LISTEN_EXCLUSIVE_PORT: only } = uws as unknown as ListenOptionValues;
-      listenExclusively(app, host, port, only, resolve);
+      listenExclusively(app, host, free, only, resolve);
     });
     if (!socket) {
       throw new GatewayError('D4GW_E_LISTEN', `can't listen on ${name}: it was taken just now`);
@@ -88,14 +90,18 @@ function listenExclusively(
   (app.listen as unknown as ListenExclusively).call(app, host, port, option, callback);
 }
 
-/** uWebSockets.js does not tell why it could not listen: Node does. */
-async function probe(name: string, host: string, port: number): Promise<void> {
+/**
+ * uWebSockets.js does not tell why it could not listen: Node does.
+ * @returns the port, or a free one for 0
+ */
+async function probe(name: string, host: string, port: number): Promise<number> {
   const server = createServer();
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error) => reject(listenError(name, error)));
       server.listen({ host, port, exclusive: true }, resolve);
     });
+    return (server.address() as AddressInfo).port;
   } finally {
     await new Promise<void>((resolve) => {
       server.close(() => resolve());

@@ -50,6 +50,11 @@ export class FlowMeter {
     }
   }
 
+  /** When a frame of the sensor was last heard of, ms since the epoch. */
+  lastAt(sensor: string): number | undefined {
+    return this.#meters.get(sensor)?.lastAt;
+  }
+
   /** The rate of the last whole window, or of the one at hand where that has more. */
   rateOf(sensor: string, now: number): SensorRate | undefined {
     const meter = this.#meters.get(sensor);

@@ -40,6 +40,8 @@ export class GatewayStats {
   readonly #workers: WorkerView[];
   readonly #held: ReadonlySet<string>;
   #retired = noTotals();
+  /** By worker: the process that ended last. */
+  readonly #gone = new Map<number, number>();
   readonly #refused: Record<string, number> = {};
 
   /** @param held names of the sinks that an operator holds */
@@ -56,6 +58,9 @@ export class GatewayStats {
 
   told(worker: number, stats: WorkerStats, at: number): void {
     const view = this.#workers[worker]!;
+    // The last words of a process that is counted already.
+    const gone = this.#gone.get(worker);
+    if (gone !== undefined && stats.pid === gone) return;
     // What it added may be long: it has its own way.
     const { flow: _, ...rest } = stats;
     view.stats = rest;
@@ -65,7 +70,10 @@ export class GatewayStats {
   /** @param died false where it ended because the gateway stops */
   workerGone(worker: number, died: boolean): void {
     const view = this.#workers[worker]!;
-    if (view.stats) addTotals(this.#retired, totalsOf(view.stats));
+    if (view.stats) {
+      addTotals(this.#retired, totalsOf(view.stats));
+      this.#gone.set(worker, view.stats.pid);
+    }
     view.stats = undefined;
     if (died) view.deaths += 1;
   }

@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { connect as connectTls } from 'node:tls';
 import { stringify } from 'yaml';
+import { selfSigned } from '../../src/config/self-signed.js';
 import { Gateway } from '../integration/gateway.js';
+import { until } from '../integration/peers.js';
 import { d4gw } from '../support/program.js';
 import { tempDir } from '../support/tmp.js';
 import { Controlled } from './api.js';
@@ -84,4 +88,40 @@ test('with TLS: its own certificate, and cookies of TLS alone; a restart makes n
   const url = again.logged('the control plane listens')[0]!.url as string;
   assert.equal((await login(url)).status, 200, 'the same token holds');
   assert.equal(await again.stop(), 0);
+});
+
+test('its certificate is taken anew when its files change, and at a reload', async () => {
+  const dir = tempDir('renew');
+  const pairs = [await selfSigned(), await selfSigned()] as const;
+  const write = ({ cert, key }: (typeof pairs)[number]) => {
+    writeFileSync(join(dir, 'own.key'), key, { mode: 0o600 });
+    writeFileSync(join(dir, 'own.pem'), cert);
+  };
+  write(pairs[0]);
+  const tls = { certFile: './own.pem', keyFile: './own.key' };
+  const gateway = await Gateway.start({ dir, config: { control: { port: 0, tls } } });
+  const { port } = new URL(gateway.logged('the control plane listens')[0]!.url as string);
+  const shown = () =>
+    new Promise<string | undefined>((resolve) => {
+      const socket = connectTls({
+        host: '127.0.0.1',
+        port: Number(port),
+        rejectUnauthorized: false,
+      });
+      socket.once('secureConnect', () => {
+        resolve(socket.getPeerX509Certificate()?.fingerprint256);
+        socket.destroy();
+      });
+      socket.once('error', () => resolve(undefined));
+    });
+  const own = pairs.map(({ cert }) => new X509Certificate(cert).fingerprint256);
+  assert.equal(await shown(), own[0]);
+  write(pairs[1]);
+  await until(async () => (await shown()) === own[1], 'the new one is shown').catch((error) => {
+    throw new Error(`${error.message}\n${gateway.process.output()}`);
+  });
+  write(pairs[0]);
+  assert.equal((await gateway.command('reload')).code, 0);
+  await until(async () => (await shown()) === own[0], 'and the old one again');
+  assert.equal(await gateway.stop(), 0);
 });

@@ -178,8 +178,9 @@ test('the log of rejects counts by address and reason, and lets the quietest go'
 test('the gateway keeps what workers that died had counted, and puts their sinks together', () => {
   const held = new Set<string>();
   const stats = new GatewayStats(2, new Map([['disk', 'files']]), held);
-  const told = (frames: number, more: object = {}): WorkerStats =>
+  const told = (frames: number, more: object = {}, pid = 1): WorkerStats =>
     ({
+      pid,
       tallies: {
         received: { 3: { frames, bytes: 10 * frames } },
         rejected: { 'bad-hmac': { frames: 1, bytes: 0 } },
@@ -193,7 +194,9 @@ test('the gateway keeps what workers that died had counted, and puts their sinks
   assert.deepEqual(stats.sinks()[0]!.spool, { bytes: 3, maxBytes: 20 });
   assert.equal(stats.sinks()[0]!.lagSeconds, 3);
   stats.workerGone(0, true);
-  stats.told(0, told(1, { state: 'failing', lastError: { text: 'full', at: 9 } }), 2);
+  stats.told(0, told(6), 2);
+  assert.equal(stats.totals().received[3]!.frames, 12, 'its last words count nothing twice');
+  stats.told(0, told(1, { state: 'failing', lastError: { text: 'full', at: 9 } }, 2), 2);
   assert.deepEqual(stats.totals().received, { 3: { frames: 13, bytes: 130 } });
   assert.deepEqual(stats.totals().rejected, { 'bad-hmac': { frames: 3, bytes: 0 } });
   assert.equal(stats.workers[0]!.deaths, 1);
