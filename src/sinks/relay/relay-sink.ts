@@ -2,6 +2,9 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isLink } from '../../config/relay-checks.js';
 import type { RelaySinkConfig } from '../../config/schema.js';
+import { add, rest } from '../../ledger/amounts.js';
+import type { Amount } from '../../ledger/totals.js';
+import { inFlightOf, type StreamAmounts } from '../../spool/account.js';
 import { Spool } from '../../spool/spool.js';
 import { HEADER_BYTES, HMAC_BYTES, OFFSET_HMAC } from '../../wire/layout.js';
 import type {
@@ -11,6 +14,7 @@ import type {
   Sink,
   SinkHost,
   SinkSession,
+  SinkStatus,
   SinkStream,
 } from '../sink.js';
 import { Claims } from './claims.js';
@@ -60,6 +64,8 @@ export class RelaySink implements Sink {
   /** This worker's own, and those left by workers that are no more. */
   #own!: Part;
   readonly #parts: Part[] = [];
+  /** The accounts outlive the worker: what they told when it began. */
+  #droppedBefore: Record<string, Amount> = {};
   /** The data path was asked for no more. */
   #isPaused = false;
   #stopDropping = () => {};
@@ -85,7 +91,42 @@ export class RelaySink implements Sink {
     for (const index of await otherSpools(root, worker, workers)) {
       await this.#open(join(root, index), make);
     }
+    this.#droppedBefore = this.#dropped();
     for (const { upstream } of this.#parts) upstream.start();
+  }
+
+  /**
+   * `failing` where its spool takes nothing: an upstream that is away is what a spool is for, and
+   * shows in what waits.
+   */
+  status(): SinkStatus {
+    if (this.#parts.length === 0) return { state: 'ok' };
+    const waiting = { frames: 0, bytes: 0 };
+    let bytes = 0;
+    for (const { spool } of this.#parts) {
+      const { diskBytes, unwrittenBytes } = spool.usage;
+      bytes += diskBytes + unwrittenBytes;
+      for (const { amounts } of spool.account.streams) {
+        add(waiting, inFlightOf(amounts));
+      }
+    }
+    const { isFailing, lastError } = this.#own.spool;
+    return {
+      state: isFailing ? 'failing' : 'ok',
+      lastError,
+      spool: { bytes, maxBytes: this.#maxBytes * this.#parts.length },
+      dropped: sinceThen(this.#dropped(), this.#droppedBefore),
+      figures: { waitingFrames: waiting.frames, waitingBytes: waiting.bytes },
+    };
+  }
+
+  /** By reason, in all spools, ever. */
+  #dropped(): Record<string, Amount> {
+    const dropped: Record<string, Amount> = {};
+    for (const { spool } of this.#parts) {
+      for (const { amounts } of spool.account.streams) addDropped(dropped, amounts);
+    }
+    return dropped;
   }
 
   /** Whether a stream may leave; asked once, with its first frame where there is one. */
@@ -251,5 +292,26 @@ async function otherSpools(root: string, worker: number, workers: number): Promi
   const names = await readdir(root);
   return names.filter(
     (name) => SPOOL_NAME.test(name) && Number(name) >= workers && Number(name) % workers === worker,
+  );
+}
+
+const DROPPED = 'dropped/';
+
+/** Adds what an account says was dropped of a stream, by reason. */
+function addDropped(dropped: Record<string, Amount>, amounts: StreamAmounts): void {
+  for (const [name, amount] of Object.entries(amounts)) {
+    if (!name.startsWith(DROPPED)) continue;
+    const reason = name.slice(DROPPED.length);
+    dropped[reason] ??= { frames: 0, bytes: 0 };
+    add(dropped[reason], amount);
+  }
+}
+
+function sinceThen(
+  now: Record<string, Amount>,
+  before: Record<string, Amount>,
+): Record<string, Amount> {
+  return Object.fromEntries(
+    Object.entries(now).map(([reason, amount]) => [reason, rest(amount, before[reason])]),
   );
 }
