@@ -36,12 +36,7 @@ export class Counters implements Tally {
   }
 
   get tallies(): Tallies {
-    const { received, rejected, delivered } = {
-      received: this.#received,
-      rejected: this.#rejected,
-      delivered: this.#delivered,
-    };
-    return { received, rejected, delivered };
+    return { received: this.#received, rejected: this.#rejected, delivered: this.#delivered };
   }
 
   /** What each session added since the last call. */
