@@ -13,9 +13,16 @@ export function relayProblems(
   config: Config,
   fileProblem: (at: string, file: string) => string | undefined,
 ): string[] {
-  return Object.entries(config.sinks).flatMap(([name, sink]) =>
-    sink.kind === 'relay' ? problemsOf(`sinks.${name}`, sink, config, fileProblem) : [],
+  const relays = Object.entries(config.sinks).filter(
+    (entry): entry is [string, RelaySinkConfig] => entry[1].kind === 'relay',
   );
+  return relays.flatMap(([name, sink], index) => {
+    const problems = problemsOf(`sinks.${name}`, sink, config, fileProblem);
+    const { dir } = sink.spool;
+    const other = relays.slice(0, index).find((entry) => dir && entry[1].spool.dir === dir);
+    if (other) problems.push(`sinks.${name}.spool.dir: ${shown(dir)} is the spool of ${other[0]}`);
+    return problems;
+  });
 }
 
 function problemsOf(

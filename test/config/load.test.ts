@@ -251,6 +251,10 @@ describe('what concerns several keys, or the files that they name', () => {
     ],
     [relay('to: "tcp://127.0.0.1:4445"')],
     [
+      'sinks: { disk: { kind: files, dir: a }, p: { kind: relay, to: "tcp://b:1", spool: { dir: s } }, q: { kind: relay, to: "tcp://c:1", spool: { dir: ./s } } }',
+      `sinks.q.spool.dir: "${join(dir, 's')}" is the spool of p`,
+    ],
+    [
       relay('to: "wss://d4.example.org:4445"'),
       'sinks.p.tokenFile: missing; `d4gw link add` at the other gateway prints a token',
     ],

@@ -185,6 +185,41 @@ describe('connections that break', { skip: skipTools }, () => {
     for (const gateway of [near, far]) assert.equal(await gateway.stop(), 0);
   });
 
+  test('a quiet stream does not hold the spool, and loses nothing by it', async () => {
+    const far = await Gateway.start(sharedSecret());
+    const proxy = await TcpProxy.start(() => far.tlsPort);
+    const near = await Gateway.start(
+      relaying(`tls://127.0.0.1:${proxy.port}`, { caFile: far.certFile }, { workers: 1 }),
+    );
+    // In the midst of a record, and never to be confirmed.
+    const quiet = new Capture(new Sensor(uuidOf(1), PCAP));
+    const socket = await near.tls();
+    await write(socket, quiet.next(50));
+    await untilLedger(far, ({ received }) => received.frames === quiet.frames, 'it is there');
+    const busy = new Sensor(uuidOf(2));
+    const line = Buffer.alloc(50_000, 'x');
+    line[line.length - 1] = 10;
+    const other = await near.tls();
+    const sent = 400;
+    for (let count = 0; count < sent; count += 1) await write(other, busy.frame(line));
+    await untilLedger(
+      near,
+      (report) => relayOf(report)!.sent.frames > quiet.frames + sent / 2,
+      'the log goes on without it',
+    );
+    proxy.cut();
+    await write(socket, quiet.next(50, true));
+    for (const one of [socket, other]) one.end();
+    await untilSent(near, quiet.frames + sent, 'all is sent');
+    await untilLedger(far, ({ sessions }) => sessions.length === 0, 'it is over');
+    const { repeated } = assertAllPackets(numbersOf(far, quiet.sensor.uuid), quiet.packets);
+    assert.ok(repeated > 0, 'what was not confirmed came again');
+    for (const gateway of [near, far]) {
+      assert.equal((await gateway.ledger()).code, 0);
+      assert.equal(await gateway.stop(), 0);
+    }
+  });
+
   test('a kill of either gateway loses nothing that was in custody', async () => {
     const there = await steady();
     let far = await Gateway.start(there.options);

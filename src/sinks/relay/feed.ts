@@ -51,6 +51,8 @@ export class Feed {
   readonly #options: FeedOptions;
   readonly #signal = new Signal();
   readonly #touched = new Set<Lane>();
+  /** Lanes that no pass serves; some may be served or done with meanwhile. */
+  readonly #parked = new Set<Lane>();
   readonly #head: Pass;
   #catchUp: Pass | undefined;
   #isStopped = false;
@@ -77,6 +79,11 @@ export class Feed {
   /** Who serves a new lane. */
   get head(): object {
     return this.#head;
+  }
+
+  /** A lane has left its pass. */
+  parked(lane: Lane): void {
+    this.#parked.add(lane);
   }
 
   /** Something changed: a connection, its room, a lane's place. */
@@ -130,8 +137,9 @@ export class Feed {
   /** Goes back to the first of the parked lanes that are ready. */
   #goBack(): void {
     let from = Number.POSITIVE_INFINITY;
-    for (const lane of this.#options.lanes()) {
-      if (lane.pass === undefined && this.#isWanted(lane)) from = Math.min(from, lane.at);
+    for (const lane of this.#parked) {
+      if (lane.pass !== undefined || lane.isFinished) this.#parked.delete(lane);
+      else if (this.#isWanted(lane)) from = Math.min(from, lane.at);
     }
     if (from === Number.POSITIVE_INFINITY) return;
     if (from >= this.#head.next) {

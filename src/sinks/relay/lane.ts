@@ -22,6 +22,8 @@ export interface LaneOptions {
 export interface LaneEvents {
   /** Something changed that others may wait for. */
   changed(): void;
+  /** It has left its pass. */
+  parked(lane: Lane): void;
   /** It can't go on without a connection. */
   wants(lane: Lane): void;
   opened(lane: Lane): void;
@@ -171,6 +173,7 @@ export class Lane {
     this.at = at;
     this.isExact = isExact;
     this.parkedAt = this.#options.tick();
+    this.#events.parked(this);
   }
 
   /** Gives up its next record, for want of room in the spool. Only without a connection. */

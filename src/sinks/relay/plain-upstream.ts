@@ -170,6 +170,7 @@ export class PlainUpstream implements Upstream {
       },
       {
         changed: () => feed.changed(),
+        parked: (parked) => feed.parked(parked),
         wants: (wanting) => this.#connections.request(wanting),
         opened: (opened) => this.#connections.opened(opened),
         closed: (closed, how) => this.#connections.closed(closed, how),

@@ -115,6 +115,7 @@ class Rig {
       },
       {
         changed: () => this.feed.changed(),
+        parked: (parked) => this.feed.parked(parked),
         wants: (wanting) => this.connections.request(wanting),
         opened: (opened) => this.connections.opened(opened),
         closed: (closed, how) => this.connections.closed(closed, how),
