@@ -12,13 +12,23 @@ const RESERVE_BYTES_MAX = 64 * 1024 * 1024;
  * for others who write to the same file system meanwhile.
  */
 export function checkSpace(directory: string): void {
-  const { bavail, blocks, bsize } = statfsSync(directory);
-  const free = bavail * bsize;
-  const share = blocks * bsize * RESERVE_SHARE;
-  const reserve = Math.min(Math.max(share, RESERVE_BYTES_MIN), RESERVE_BYTES_MAX);
+  const { free, reserve } = spaceOf(directory);
   if (free < reserve) {
     throw new Error(
       `only ${free} bytes are left on the disk, and ${Math.ceil(reserve)} are kept free: make room`,
     );
   }
+}
+
+/** Whether so little is left that a writer of much should stop, lest transactions no longer fit. */
+export function isSpaceLow(directory: string): boolean {
+  const { free, reserve } = spaceOf(directory);
+  return free < 2 * reserve;
+}
+
+function spaceOf(directory: string): { free: number; reserve: number } {
+  const { bavail, blocks, bsize } = statfsSync(directory);
+  const share = blocks * bsize * RESERVE_SHARE;
+  const reserve = Math.min(Math.max(share, RESERVE_BYTES_MIN), RESERVE_BYTES_MAX);
+  return { free: bavail * bsize, reserve };
 }

@@ -1,4 +1,5 @@
 import { bootId, isRunning, startTicks } from '../../ledger/process.js';
+import { isSpaceLow } from '../../storage/disk-space.js';
 import { type Environment, openEnvironment } from '../../storage/environment.js';
 
 const FORMAT = 1;
@@ -33,11 +34,15 @@ interface Seen {
  * failure.
  */
 export class Claims {
+  readonly #directory: string;
   readonly #db: Environment;
+  /** Let go of while the disk was full. */
+  readonly #unreleased = new Set<string>();
   readonly #self: Owner;
   #seenCount: number;
 
   constructor(directory: string) {
+    this.#directory = directory;
     this.#db = openEnvironment(directory, {
       readOnly: false,
       format: FORMAT,
@@ -48,21 +53,34 @@ export class Claims {
     this.#seenCount = this.#db.getKeysCount({ start: 'seen/', end: 'seen0' });
   }
 
-  /** Takes a claim; false while another process that runs has it. */
+  /**
+   * Takes a claim; false while another process that runs has it. On a full disk it is not written, for
+   * nothing would be sent, and no room made, without it.
+   */
   take(key: string): boolean {
-    return this.#db.transactionSync(() => {
+    const isFree = () => {
       const owner = this.#db.get(`claim/${key}`) as Owner | undefined;
-      if (owner && owner.pid !== this.#self.pid && isRunning(owner)) return false;
+      return owner === undefined || owner.pid === this.#self.pid || !isRunning(owner);
+    };
+    this.#unreleased.delete(key);
+    if (isSpaceLow(this.#directory)) return isFree();
+    return this.#db.transactionSync(() => {
+      if (!isFree()) return false;
       void this.#db.put(`claim/${key}`, this.#self);
       return true;
     });
   }
 
   release(key: string): void {
+    this.#unreleased.add(key);
+    if (isSpaceLow(this.#directory)) return;
     this.#db.transactionSync(() => {
-      const owner = this.#db.get(`claim/${key}`) as Owner | undefined;
-      if (owner?.pid === this.#self.pid) void this.#db.remove(`claim/${key}`);
+      for (const released of this.#unreleased) {
+        const owner = this.#db.get(`claim/${released}`) as Owner | undefined;
+        if (owner?.pid === this.#self.pid) void this.#db.remove(`claim/${released}`);
+      }
     });
+    this.#unreleased.clear();
   }
 
   /**
@@ -70,6 +88,7 @@ export class Claims {
    * @returns the session that it left as before, where it has come back
    */
   leaves(mark: string, session: string, now: number): string | undefined {
+    if (isSpaceLow(this.#directory)) return undefined;
     return this.#db.transactionSync(() => {
       const seen = this.#db.get(`seen/${mark}`) as Seen | undefined;
       if (seen && seen.session !== session && now - seen.at < LOOP_MS) return seen.session;

@@ -115,7 +115,9 @@ export class Feed {
     for (const lane of this.#options.lanes()) {
       if (lane.pass !== undefined) lane.forget(Math.min(through, lane.takenSeq));
       // It stands still, in the midst of what is given up: what follows can't go on from there.
-      else if (lane.at <= through) lane.destroy(new Error('a part of its stream was given up'));
+      else if (lane.at <= through && lane.isStuck) {
+        lane.destroy(new Error('a part of its stream was given up'));
+      }
     }
     this.changed();
   }

@@ -126,6 +126,11 @@ export class Lane {
     return this.#outgoing?.isHungry === true && !this.#isYielding;
   }
 
+  /** It has a connection, which takes nothing now. */
+  get isStuck(): boolean {
+    return this.#outgoing?.isOpen === true && !this.#outgoing.hasRoom;
+  }
+
   /** Has a connection for nothing: all that it took is with the kernel. */
   get isIdle(): boolean {
     return this.#outgoing?.isOpen === true && this.#outgoing.isFlushed;

@@ -6,6 +6,7 @@ import { add, rest } from '../../ledger/amounts.js';
 import type { Amount } from '../../ledger/totals.js';
 import { inFlightOf, type StreamAmounts } from '../../spool/account.js';
 import { Spool } from '../../spool/spool.js';
+import { isSpaceLow } from '../../storage/disk-space.js';
 import { HEADER_BYTES, HMAC_BYTES, OFFSET_HMAC } from '../../wire/layout.js';
 import type {
   FrameRef,
@@ -27,6 +28,8 @@ import type { MakeUpstream, Upstream } from './upstream.js';
 const SPOOL_SHARE = 0.3;
 const CLOSE_DEADLINE_MS = 8_000;
 const SPOOL_NAME = /^\d+$/;
+/** How often the disk's free space is looked at. */
+const SPACE_MS = 1_000;
 /** How often more is given up while there is no room, and how full the spool has to be for it. */
 const DROP_MS = 50;
 const OVERFULL_SHARE = 7 / 8;
@@ -68,7 +71,9 @@ export class RelaySink implements Sink {
   #droppedBefore: Record<string, Amount> = {};
   /** The data path was asked for no more. */
   #isPaused = false;
-  #stopDropping = () => {};
+  #stopPausing = () => {};
+  #isSpaceLow = false;
+  #spaceTimer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(options: RelaySinkOptions) {
@@ -93,6 +98,8 @@ export class RelaySink implements Sink {
     }
     this.#droppedBefore = this.#dropped();
     for (const { upstream } of this.#parts) upstream.start();
+    this.#spaceTimer = setInterval(() => this.#watchSpace(own), SPACE_MS);
+    this.#watchSpace(own);
   }
 
   /**
@@ -164,7 +171,7 @@ export class RelaySink implements Sink {
     return {
       write: (frame: FrameRef) => {
         spool.append(ref, host.memory, frame.header, HEADER_BYTES + frame.size);
-        return !spool.isFull || this.#pause();
+        return !(spool.isFull || this.#isSpaceLow) || this.#pause();
       },
       sync: async () => {
         await spool.sync();
@@ -196,7 +203,8 @@ export class RelaySink implements Sink {
 
   async #close(deadlineMs: number): Promise<void> {
     const began = performance.now();
-    this.#stopDropping();
+    this.#stopPausing();
+    clearInterval(this.#spaceTimer);
     // In custody first: whatever becomes of the upstream, the sessions are accounted for.
     const flushed = this.#own.spool.flush().catch(() => {});
     const sending = deadlineMs * (1 - SPOOL_SHARE);
@@ -235,23 +243,47 @@ export class RelaySink implements Sink {
       if (this.#isOverfull()) upstream.dropOldest();
     };
     const isDropping = this.#options.config.spool.onFull === 'drop-oldest';
-    const timer = isDropping ? setInterval(makeRoom, DROP_MS) : undefined;
     if (isDropping) makeRoom();
-    const stop = spool.onRoom(() => {
+    const stop = spool.onRoom(() => this.#resume());
+    const timer = setInterval(() => {
+      if (isDropping) makeRoom();
+      this.#resume();
+    }, DROP_MS);
+    this.#stopPausing = () => {
       stop();
       clearInterval(timer);
-      this.#isPaused = false;
-      if (this.#closing === undefined) this.#host.drain();
-    });
-    this.#stopDropping = () => clearInterval(timer);
+    };
     return false;
+  }
+
+  #resume(): void {
+    if (!this.#isPaused || this.#isSpaceLow || this.#own.spool.isFull) return;
+    this.#stopPausing();
+    this.#isPaused = false;
+    if (this.#closing === undefined) this.#host.drain();
   }
 
   /** Whether what waits for the upstream is too much, rather than what waits for the disk alone. */
   #isOverfull(): boolean {
     const { spool } = this.#own;
     const { diskBytes, unwrittenBytes } = spool.usage;
-    return spool.isFailing || diskBytes + unwrittenBytes > this.#maxBytes * OVERFULL_SHARE;
+    const isTooMuch = diskBytes + unwrittenBytes > this.#maxBytes * OVERFULL_SHARE;
+    return isTooMuch || spool.isFailing || this.#isSpaceLow;
+  }
+
+  /** What the spool leaves of its file system: without it, nothing could be let go of any more. */
+  #watchSpace(dir: string): void {
+    let isLow = false;
+    try {
+      isLow = isSpaceLow(dir);
+    } catch {
+      // The directory is away: the spool itself says so.
+    }
+    if (isLow && !this.#isSpaceLow) {
+      const held = this.#options.config.spool.onFull === 'block' ? 'its sensors wait' : 'it drops';
+      this.#host.log.error({ dir }, `the disk of a spool is nearly full: ${held}; make room`);
+    }
+    this.#isSpaceLow = isLow;
   }
 
   get #maxBytes(): number {
