@@ -59,6 +59,7 @@ export class SinkSide {
   #flowAt = 0;
   readonly #started: Promise<void>;
   readonly #links: LinkStore;
+  readonly #keeper: LinkKeeper;
   #registryVersion: number;
   #closed = false;
 
@@ -94,6 +95,7 @@ export class SinkSide {
       map,
       config.limits.maxPayloadBytes,
     );
+    this.#keeper = this.#makeKeeper(sinkNames);
     this.#pipeline = new Pipeline(
       {
         memory,
@@ -105,7 +107,7 @@ export class SinkSide {
         sinks: this.#sinks,
         metaTypes: config.admission.metaTypes,
         journal: this.#journal,
-        links: this.#keeper(sinkNames),
+        links: this.#keeper,
         log,
         leaving: (session) => this.#counters.take(session),
       },
@@ -218,11 +220,12 @@ export class SinkSide {
     for (const timer of this.#timers) clearInterval(timer);
     this.#monitor.close();
     this.#journal.close();
+    this.#keeper.close();
     void this.#links.close();
     this.#registry.close();
   }
 
-  #keeper(sinks: readonly string[]): LinkKeeper {
+  #makeKeeper(sinks: readonly string[]): LinkKeeper {
     const syncJournal = () => this.#journal.sync();
     return new LinkKeeper(this.#links, sinks, syncJournal, this.#log, {
       committed: (link, position) => this.#post({ t: 'link-committed', link, position }),

@@ -71,6 +71,7 @@ export class LinkKeeper {
   readonly #links = new Map<string, Link>();
   readonly #owner: string;
   #beginning: [string, Attempt][] = [];
+  #isClosed = false;
 
   constructor(
     store: LinkStore,
@@ -147,6 +148,11 @@ export class LinkKeeper {
     await this.#store.settle(session.id, attempt, held, this.#sinks);
   }
 
+  /** The gateway stops: what is not acknowledged by now comes again. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
   mark(mark: LinkMark): void {
     const { closing } = this.#link(mark.link);
     if (mark.t === 'commit') void this.#commit(mark);
@@ -177,6 +183,7 @@ export class LinkKeeper {
       // Nothing is acknowledged: the next commit takes it all.
       for (const session of touched) link.touched.add(session);
       link.over.push(...over);
+      if (this.#isClosed) return;
       this.#log.error({ link: id, error: messageOf(error) }, 'a link could not be acknowledged');
     }
   }

@@ -32,16 +32,19 @@ class ArchivedSession implements SpoolSession {
   readonly meta?: NonNullable<SinkSession['meta']>;
   readonly origin: string;
   readonly of: SinkSession;
+  /** Its meta header was counted by the session that it goes on from, and comes once more. */
+  isMetaKnown: boolean;
 
-  constructor(session: SinkSession, origin: string) {
+  constructor(session: SinkSession, origin: string, sink: string) {
     const { id, sensor, type, openedAt, meta } = session;
     this.id = id;
     this.sensor = sensor;
     this.type = type;
     this.openedAt = openedAt;
     if (meta) this.meta = meta;
-    this.origin = origin;
+    this.origin = session.origin ?? origin;
     this.of = session;
+    this.isMetaKnown = meta !== undefined && (session.resume?.get(sink)?.continues ?? false);
   }
 }
 
@@ -107,7 +110,7 @@ export class ArchiveSink implements Sink {
   open(session: SinkSession): SinkStream {
     const spool = this.#own;
     const { memory, place } = this.#host;
-    const ref = spool.openSession(new ArchivedSession(session, place.gateway));
+    const ref = spool.openSession(new ArchivedSession(session, place.gateway, this.name));
     return {
       write: (frame: FrameRef) => {
         spool.append(ref, memory, frame.header, HEADER_BYTES + frame.size);
@@ -115,10 +118,21 @@ export class ArchiveSink implements Sink {
         this.#isPaused = true;
         return false;
       },
+      sync: async () => {
+        await spool.sync();
+        return undefined;
+      },
       end: async (how: SessionEnd = { code: 'closed', detail: '' }) => {
         await spool.held(spool.endSession(ref, how.code, how.detail));
       },
     };
+  }
+
+  #delivered(session: ArchivedSession, frames: number, bytes: number): void {
+    const { of, meta, isMetaKnown } = session;
+    session.isMetaKnown = false;
+    const known = isMetaKnown && meta ? meta : undefined;
+    this.#host.delivered(of, frames - (known?.frames ?? 0), bytes - (known?.bytes.length ?? 0));
   }
 
   close(deadlineMs = CLOSE_DEADLINE_MS): Promise<void> {
@@ -139,7 +153,7 @@ export class ArchiveSink implements Sink {
       compress,
       log: this.#host.log,
       custody: (session, frames, bytes) => {
-        if (session instanceof ArchivedSession) this.#host.delivered(session.of, frames, bytes);
+        if (session instanceof ArchivedSession) this.#delivered(session, frames, bytes);
       },
       sealed: () => this.#expire(),
     });
