@@ -1,11 +1,11 @@
 /**
  * The map of one worker's shared memory, sized once at start (a grown memory is a new object).
  *
- *   0          1 KiB       64 KiB      68 KiB
- *   ┌──────────┬───────────┬───────────┬──────────┬───────┬─────────────┬─┬───────────┬────────┐
- *   │ unused   │ wasm data │ control   │ sessions │ keys  │ descriptors │G│ byte ring │ arena  │
- *   │ (null)   │ + scratch │ head,tail │ 64 B each│ 128 B │ 32 B each   │ │ ringBytes │ + pool │
- *   └──────────┴───────────┴───────────┴──────────┴───────┴─────────────┴─┴───────────┴────────┘
+ *   0        1 KiB       64 KiB     68 KiB
+ *   ┌────────┬───────────┬──────────┬──────────┬───────┬─────────────┬─────────┬─┬───────────┬───────┐
+ *   │ unused │ wasm data │ control  │ sessions │ keys  │ descriptors │ reading │G│ byte ring │ arena │
+ *   │ (null) │ + scratch │ head,tail│ 64 B each│ 128 B │ 32 B each   │ 64 KiB  │ │ ringBytes │ + pool│
+ *   └────────┴───────────┴──────────┴──────────┴───────┴─────────────┴─────────┴─┴───────────┴───────┘
  *
  * G: GUARD_BYTES in front of the ring, see there.
  *
@@ -15,6 +15,7 @@
  *  - keys: the sink thread alone;
  *  - descriptors: the I/O thread until published, then the sink thread (the status byte) until
  *    released;
+ *  - reading: the I/O thread alone, where sockets put what they read;
  *  - byte ring and assembly arena: as their descriptors, and with a frame the GUARD_BYTES in front
  *    of it, which the sink thread may change for the time of one call;
  *  - block pool: the sink thread alone.
@@ -79,6 +80,9 @@ export function regionBytesMax(ringBytes: number): number {
   return (ringBytes - GUARD_BYTES) / 2;
 }
 
+/** Where all sockets of a worker put what they read: as much as Node reads at once. */
+export const READ_BYTES = 65_536;
+
 /** One entry of the descriptor ring. */
 export const DESCRIPTOR_BYTES = 32;
 export const DESCRIPTOR_ADDRESS = 0; // u32: frame header (FRAME), event text (OPEN, END)
@@ -132,6 +136,7 @@ export interface MemoryMap extends MemoryOptions {
   sessionBase: number;
   keyBase: number;
   descriptorBase: number;
+  readBase: number;
   ringBase: number;
   arenaBase: number;
   poolBase: number;
@@ -144,7 +149,8 @@ export function mapMemory(options: MemoryOptions): MemoryMap {
   const sessionBase = CONTROL_BASE + CONTROL_BYTES;
   const keyBase = aligned(sessionBase + options.sessions * SESSION_BYTES);
   const descriptorBase = aligned(keyBase + options.sessions * KEY_BYTES);
-  const ringBase = aligned(descriptorBase + options.descriptors * DESCRIPTOR_BYTES + GUARD_BYTES);
+  const readBase = aligned(descriptorBase + options.descriptors * DESCRIPTOR_BYTES);
+  const ringBase = aligned(readBase + READ_BYTES + GUARD_BYTES);
   const arenaBase = aligned(ringBase + options.ringBytes);
   const poolBase = aligned(arenaBase + options.assemblyBytes);
   const end = poolBase + options.poolBytes;
@@ -157,6 +163,7 @@ export function mapMemory(options: MemoryOptions): MemoryMap {
     sessionBase,
     keyBase,
     descriptorBase,
+    readBase,
     ringBase,
     arenaBase,
     poolBase,

@@ -8,6 +8,7 @@ import {
   EARLY_SEGMENTS_DIVISOR,
 } from '../constants.js';
 import { GUARD_BYTES } from '../ring/layout.js';
+import type { MemoryWriter } from '../wasm/copy.js';
 
 /** Where blocks for frames under assembly come from: `ring/buddy.ts`. */
 export interface BlockSource {
@@ -45,7 +46,7 @@ export interface Assembly<Owner> {
  */
 export class AssemblyBudget<Owner> {
   readonly #blocks: BlockSource;
-  readonly #memory: Buffer;
+  readonly #memory: Pick<MemoryWriter, 'write'>;
   readonly #segmentBytesMax: number;
   readonly #earlyBlockBytesMax: number;
   readonly #live = new Set<Assembly<Owner>>();
@@ -55,10 +56,10 @@ export class AssemblyBudget<Owner> {
   freed = false;
 
   /**
-   * @param memory the worker's, in which the blocks lie
+   * @param memory writes to the worker's, in which the blocks lie
    * @param bytes the whole budget
    */
-  constructor(blocks: BlockSource, memory: Buffer, bytes: number) {
+  constructor(blocks: BlockSource, memory: Pick<MemoryWriter, 'write'>, bytes: number) {
     this.#blocks = blocks;
     this.#memory = memory;
     this.#segmentBytesMax = Math.floor(bytes / EARLY_SEGMENTS_DIVISOR);
@@ -116,7 +117,12 @@ export class AssemblyBudget<Owner> {
     if (early) this.#earlyBlockBytes = share;
     assembly.address = block + GUARD_BYTES;
     if (segments.length > 0) {
-      this.#memory.set(Buffer.concat(segments, assembly.fill), assembly.address);
+      this.#memory.write(
+        assembly.address,
+        Buffer.concat(segments, assembly.fill),
+        0,
+        assembly.fill,
+      );
       this.#dropSegments(assembly);
     }
     return true;
@@ -153,8 +159,14 @@ export class AssemblyBudget<Owner> {
     return owners;
   }
 
+  /** Whether the owner of a frame that is not whole fits. */
+  some(fits: (owner: Owner) => boolean): boolean {
+    for (const { owner } of this.#live) if (fits(owner)) return true;
+    return false;
+  }
+
   #takeToBlock(assembly: Assembly<Owner>, bytes: Buffer, from: number, count: number): number {
-    this.#memory.set(bytes.subarray(from, from + count), assembly.address + assembly.fill);
+    this.#memory.write(assembly.address + assembly.fill, bytes, from, from + count);
     return count;
   }
 

@@ -1,10 +1,11 @@
 import type { Duplex } from 'node:stream';
 import type { EndEvent, OpenEvent, SlotRef } from '../cluster/messages.js';
-import { Kind, type MemoryMap, regionBytesMax, ScanStatus } from '../ring/layout.js';
+import { Kind, type MemoryMap, READ_BYTES, regionBytesMax, ScanStatus } from '../ring/layout.js';
 import type { RingProducer } from '../ring/producer.js';
 import type { RouteTable } from '../route/table.js';
 import type { Admission } from '../verify/admission.js';
 import type { WasmInstance } from '../wasm/bindings.js';
+import { MemoryWriter } from '../wasm/copy.js';
 import {
   HEADER_BYTES,
   OFFSET_SIZE,
@@ -18,10 +19,17 @@ import { uuidOfHeader } from '../wire/uuid.js';
 import { type Assembly, AssemblyBudget, type BlockSource } from './assembly-budget.js';
 import { Connection, type Ending, type Origin, Pause } from './connection.js';
 import { describeHeader } from './describe.js';
+import { readDirectly } from './direct-read.js';
 import { SessionSlots } from './slots.js';
 
 /** Bytes staged in the ring at once: a read is seldom larger. */
 const STAGE_BYTES_MAX = 256 * 1024;
+
+/**
+ * A cut frame that has no more than this of its bytes moves into the ring with what makes it whole,
+ * among the frames that follow it: copying so little again costs less than a descriptor of its own.
+ */
+const REJOINED_BYTES_MAX = 16 * 1024;
 
 /** Connections that try again each time when assembly memory was given back. */
 const SERVED_AT_ONCE_MAX = 16;
@@ -68,6 +76,9 @@ export class Intake {
   #options: IntakeOptions;
   readonly #events: IntakeEvents;
   readonly #memory: Buffer;
+  readonly #writer: MemoryWriter;
+  /** Where sockets put what they read. */
+  readonly #reading: Buffer;
   readonly #slots: SessionSlots;
   readonly #assembly: AssemblyBudget<Connection>;
   readonly #connections = new Map<number, Connection>();
@@ -87,9 +98,12 @@ export class Intake {
     this.#options = options;
     this.#events = events;
     this.#memory = Buffer.from(options.memory.buffer as ArrayBuffer);
-    this.#slots = new SessionSlots(options.memory, options.map);
-    this.#assembly = new AssemblyBudget(options.blocks, this.#memory, options.map.assemblyBytes);
-    this.#stageBytesMax = Math.min(STAGE_BYTES_MAX, regionBytesMax(options.map.ringBytes));
+    this.#writer = new MemoryWriter(options.memory);
+    const { map } = options;
+    this.#reading = this.#memory.subarray(map.readBase, map.readBase + READ_BYTES);
+    this.#slots = new SessionSlots(options.memory, map);
+    this.#assembly = new AssemblyBudget(options.blocks, this.#writer, map.assemblyBytes);
+    this.#stageBytesMax = Math.min(STAGE_BYTES_MAX, regionBytesMax(map.ringBytes));
   }
 
   /** Holds for sessions that begin from now on; the time limits, for all. */
@@ -153,7 +167,8 @@ export class Intake {
 
   #listen(connection: Connection): void {
     const { socket } = connection;
-    socket.on('data', (chunk: Buffer) => this.#receive(connection, chunk));
+    const isDirect = readDirectly(socket, this.#reading, (bytes) => this.#read(connection, bytes));
+    if (!isDirect) socket.on('data', (chunk: Buffer) => this.#receive(connection, chunk));
     socket.on('end', () => this.#finish(connection, End.CLOSED, ''));
     socket.on('error', (error: NodeJS.ErrnoException) => {
       this.#keepUnread(connection);
@@ -257,6 +272,24 @@ export class Intake {
     this.#pump(connection);
   }
 
+  /** A socket has put bytes where all put them: what is not consumed now is copied away. */
+  #read(connection: Connection, bytes: number): void {
+    if (connection.ending) return;
+    const read = this.#reading.subarray(0, bytes);
+    if (connection.chunk) {
+      // Read before a pause took effect: at most what Node had read and decrypted by then.
+      connection.chunk = Buffer.concat([connection.chunk.subarray(connection.offset), read]);
+      connection.offset = 0;
+      return;
+    }
+    connection.chunk = read;
+    connection.offset = 0;
+    this.#pump(connection);
+    if (connection.chunk !== read) return;
+    connection.chunk = Buffer.from(read.subarray(connection.offset));
+    connection.offset = 0;
+  }
+
   /** After an error a paused stream emits nothing more, and still holds what it had read. */
   #keepUnread(connection: Connection): void {
     const { socket, chunk, offset, ending } = connection;
@@ -297,8 +330,6 @@ export class Intake {
       const { assembly, chunk } = connection;
       if (assembly && assembly.fill === assembly.size) {
         if (!this.#describeAssembled(connection, assembly)) break;
-      } else if (connection.headFill === HEADER_BYTES) {
-        if (!this.#stage(connection, connection.head, 0, HEADER_BYTES)) break;
       } else if (chunk === undefined) {
         if (!connection.ending || !this.#pushEnd(connection)) break;
       } else if (connection.offset === chunk.length) {
@@ -306,7 +337,10 @@ export class Intake {
       } else if (!connection.ending && this.#isHeldBySink(connection)) {
         break;
       } else if (assembly) {
-        if (!this.#fillAssembly(connection, assembly, chunk)) break;
+        const take = this.#canRejoin(assembly, chunk.length - connection.offset)
+          ? this.#rejoin(connection, assembly, chunk)
+          : this.#fillAssembly(connection, assembly, chunk);
+        if (!take) break;
       } else if (!this.#takeFromChunk(connection, chunk)) {
         break;
       }
@@ -316,31 +350,60 @@ export class Intake {
     this.#settle(connection);
   }
 
-  /** Header bytes into `head`, or frames into the ring; false when it has to wait or has ended. */
+  /** Frames into the ring, or a cut header into `head`; false when it has to wait or has ended. */
   #takeFromChunk(connection: Connection, chunk: Buffer): boolean {
-    const { offset } = connection;
+    const { offset, headFill, head } = connection;
     const remaining = chunk.length - offset;
-    if (connection.headFill > 0 || remaining < HEADER_BYTES) {
-      const count = Math.min(HEADER_BYTES - connection.headFill, remaining);
-      chunk.copy(connection.head, connection.headFill, offset, offset + count);
-      connection.headFill += count;
-      connection.offset += count;
-      if (connection.head[OFFSET_VERSION] === PROTOCOL_VERSION) return true;
-      this.#rejectStart(connection);
-      return false;
-    }
+    if (headFill + remaining < HEADER_BYTES) return this.#keepHead(connection, chunk);
+    if (headFill > 0) return this.#stage(connection, head, headFill, chunk, remaining);
     // A frame larger than what is left goes to its own block: only its header is staged.
     const frame = HEADER_BYTES + chunk.readUInt32LE(offset + OFFSET_SIZE);
-    const count = frame > remaining ? HEADER_BYTES : Math.min(remaining, this.#stageBytesMax);
-    return this.#stage(connection, chunk, offset, count);
+    const count = frame > remaining ? HEADER_BYTES : remaining;
+    return this.#stage(connection, head, 0, chunk, count);
   }
 
-  /** Copies bytes into the ring, scans them there and publishes the whole frames among them. */
-  #stage(connection: Connection, bytes: Buffer, offset: number, count: number): boolean {
+  /** Keeps the start of a header that a read has cut. */
+  #keepHead(connection: Connection, chunk: Buffer): boolean {
+    const { offset, head, headFill } = connection;
+    const count = chunk.copy(head, headFill, offset);
+    connection.headFill += count;
+    connection.offset += count;
+    if (head[OFFSET_VERSION] === PROTOCOL_VERSION) return true;
+    this.#rejectStart(connection);
+    return false;
+  }
+
+  /** The rest of a cut frame has come: it moves on among the frames that follow it. */
+  #rejoin(connection: Connection, assembly: Assembly<Connection>, chunk: Buffer): boolean {
+    const { address, fill } = assembly;
+    const start = this.#memory.subarray(address, address + fill);
+    return this.#stage(connection, start, fill, chunk, chunk.length - connection.offset);
+  }
+
+  #canRejoin({ size, fill, address }: Assembly<Connection>, left: number): boolean {
+    // The header would be checked again: its time must not count as skewed for what came late.
+    if (this.#options.timestampSkewSeconds > 0 || address === 0) return false;
+    return fill <= REJOINED_BYTES_MAX && size <= this.#stageBytesMax && size - fill <= left;
+  }
+
+  /**
+   * Copies the start of a frame that was kept, and `left` bytes of the chunk behind it, into the
+   * ring, scans them there and publishes the whole frames among them.
+   */
+  #stage(
+    connection: Connection,
+    start: Buffer,
+    kept: number,
+    chunk: Buffer,
+    left: number,
+  ): boolean {
     const { producer, bindings, timestampSkewSeconds } = this.#options;
+    const { offset } = connection;
+    const count = Math.min(kept + left, this.#stageBytesMax);
     const address = producer.reserve(count);
     if (address === 0) return this.#waitFor(connection, Pause.RING);
-    this.#memory.set(bytes.subarray(offset, offset + count), address);
+    if (kept > 0) this.#writer.write(address, start, 0, kept);
+    this.#writer.write(address + kept, chunk, offset, offset + count - kept);
     const now = Date.now();
     const status = bindings.scan(
       address,
@@ -353,39 +416,38 @@ export class Intake {
       timestampSkewSeconds,
     );
     const { count: frames, consumed, need } = bindings;
-    const header = this.#memory.subarray(address + consumed, address + consumed + HEADER_BYTES);
-    if (frames > 0) this.#sawFrame(connection, now);
     producer.publish(frames, consumed);
-    this.#consume(connection, bytes, consumed);
+    if (frames > 0) {
+      this.#sawFrame(connection, now);
+      // The first of them began with what was kept.
+      connection.offset += consumed - kept;
+      connection.headFill = 0;
+      this.#dropAssembly(connection);
+    }
     switch (status) {
       case ScanStatus.DONE:
         return true;
       case ScanStatus.ROOM:
         return this.#waitFor(connection, Pause.RING);
       case ScanStatus.PARTIAL_HEADER: {
-        const left = count - consumed;
-        bytes.copy(connection.head, 0, offset + consumed, offset + count);
-        connection.headFill = left;
-        this.#consume(connection, bytes, left);
+        // Of what was staged: behind a region's limit there may be more of it.
+        const from = connection.offset;
+        connection.offset = offset + count - kept;
+        connection.headFill = chunk.copy(connection.head, 0, from, connection.offset);
         return true;
       }
       case ScanStatus.PARTIAL_FRAME:
-        return this.#beginAssembly(connection, bytes, need, now);
-      case ScanStatus.NEW_SESSION:
-        return this.#admit(connection, header);
-      default:
+        return this.#beginAssembly(connection, need, now);
+      default: {
+        const header = this.#memory.subarray(address + consumed, address + consumed + HEADER_BYTES);
+        if (status === ScanStatus.NEW_SESSION) return this.#admit(connection, header);
         return this.#rejectHeader(connection, status, header);
+      }
     }
   }
 
-  /** `bytes` is the connection's `head` or its chunk: moves past what was taken of it. */
-  #consume(connection: Connection, bytes: Buffer, count: number): void {
-    if (bytes !== connection.head) connection.offset += count;
-    else if (count > 0) connection.headFill = 0;
-  }
-
   /** A frame's header is valid and its payload not all there: it gets a block of its own. */
-  #beginAssembly(connection: Connection, bytes: Buffer, need: number, now: number): boolean {
+  #beginAssembly(connection: Connection, need: number, now: number): boolean {
     if (connection.ending && this.#dropCutFrame(connection, need)) return true;
     const early = !connection.trusted;
     let assembly = this.#assembly.begin(connection, need, now, early);
@@ -395,8 +457,8 @@ export class Intake {
     }
     if (!assembly) return this.#waitFor(connection, Pause.ASSEMBLY);
     connection.assembly = assembly;
-    if (bytes === connection.head) {
-      this.#assembly.take(assembly, connection.head, 0);
+    if (connection.headFill > 0) {
+      this.#assembly.take(assembly, connection.head.subarray(0, connection.headFill), 0);
       connection.headFill = 0;
     }
     return true;
@@ -513,8 +575,7 @@ export class Intake {
       }
     }
     connection.done = true;
-    if (connection.assembly) this.#assembly.abandon(connection.assembly);
-    connection.assembly = undefined;
+    this.#dropAssembly(connection);
     this.#connections.delete(slot);
     if (!identity) {
       this.#slots.give(slot);
@@ -523,6 +584,11 @@ export class Intake {
     }
     this.#checkDrained();
     return true;
+  }
+
+  #dropAssembly(connection: Connection): void {
+    if (connection.assembly) this.#assembly.abandon(connection.assembly);
+    connection.assembly = undefined;
   }
 
   #sawFrame(connection: Connection, now: number): void {
@@ -587,13 +653,14 @@ export class Intake {
 
   /**
    * Others wait for assembly memory: frames that fell behind are given up. Those that wait
-   * themselves fell behind through no fault of theirs: where there are no others, one of them goes,
-   * so that the rest do not wait for each other.
+   * themselves fell behind through no fault of theirs: where nobody else has memory that will come
+   * back, one of them goes, so that the rest do not wait for each other.
    */
   #relieveAssembly(now: number): void {
     const behind = this.#assembly.stalled(now);
     const atFault = behind.filter((connection) => !this.#forAssembly.has(connection));
-    for (const connection of atFault.length > 0 ? atFault : behind.slice(0, 1)) {
+    const isStuck = !this.#assembly.some((connection) => !this.#forAssembly.has(connection));
+    for (const connection of isStuck ? behind.slice(0, 1) : atFault) {
       const { fill, size } = connection.assembly!;
       const detail = `frame stalled at ${fill} of ${size} bytes while others waited for memory`;
       this.#finish(connection, Reject.ASSEMBLY_BUDGET, detail);

@@ -26,3 +26,20 @@ export function memoryCopy(memory: WebAssembly.Memory): MemoryCopy {
   const { exports } = new WebAssembly.Instance(compiled, { env: { memory } });
   return exports.copy as MemoryCopy;
 }
+
+/** Copies bytes into a shared memory from wherever they are: out of it too. */
+export class MemoryWriter {
+  readonly #bytes: Uint8Array;
+  readonly #copy: MemoryCopy;
+
+  constructor(memory: WebAssembly.Memory) {
+    this.#bytes = new Uint8Array(memory.buffer);
+    this.#copy = memoryCopy(memory);
+  }
+
+  /** Copies `bytes[from, to)` to an address. */
+  write(target: number, bytes: Uint8Array, from: number, to: number): void {
+    if (bytes.buffer === this.#bytes.buffer) this.#copy(target, bytes.byteOffset + from, to - from);
+    else this.#bytes.set(bytes.subarray(from, to), target);
+  }
+}

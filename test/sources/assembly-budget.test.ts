@@ -13,7 +13,12 @@ import { AssemblyBudget } from '../../src/sources/assembly-budget.js';
 import { Random, seedOfRun } from '../assembly/harness.js';
 
 const KIB = 1024;
-const MEMORY = Buffer.alloc(1024 * KIB);
+const BYTES = Buffer.alloc(1024 * KIB);
+const MEMORY = {
+  write(target: number, bytes: Uint8Array, from: number, to: number): void {
+    BYTES.set(bytes.subarray(from, to), target);
+  },
+};
 const FRAME_BYTES = 16 * KIB - GUARD_BYTES;
 
 test('a block a frame, until the budget is used up; abandoned ones come back', () => {
@@ -74,7 +79,7 @@ test('a frame before anything was verified costs what came of it, and gets its b
       );
     }
     assert.ok(budget.place(assembly));
-    assert.ok(MEMORY.subarray(assembly.address, assembly.address + size).equals(bytes));
+    assert.ok(BYTES.subarray(assembly.address, assembly.address + size).equals(bytes));
     assert.equal(budget.segmentBytes, 0);
     budget.finish(assembly);
     budget.free(assembly.address);

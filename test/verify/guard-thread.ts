@@ -28,7 +28,11 @@ const memory = { buffer };
 const bytes = Buffer.from(buffer);
 const producer = new RingProducer(memory, map, inlineWakes().producer);
 const blocks = new BuddyAllocator(map.arenaBase, map.assemblyBytes);
-const assembly = new AssemblyBudget<undefined>(blocks, bytes, 0);
+const writer = {
+  write: (target: number, from: Uint8Array, start: number, end: number) =>
+    bytes.set(from.subarray(start, end), target),
+};
+const assembly = new AssemblyBudget<undefined>(blocks, writer, 0);
 const random = new Random(seed);
 const { ringBytes } = map;
 const patterns = [0x5a, 0xc3].map((byte) => Buffer.alloc(ringBytes, byte));
