@@ -62,6 +62,7 @@ export class SinkSide {
   readonly #keeper: LinkKeeper;
   #registryVersion: number;
   #closed = false;
+  #draining = false;
 
   constructor(
     options: SinkSideOptions,
@@ -143,6 +144,14 @@ export class SinkSide {
     else if (message.t === 'reload') this.#reload(message.config, message.sharedSecret);
     else void this.#drain(message.deadlineMs, message.alone);
   }
+
+  /** Takes all that is in the ring; for the I/O thread that this is on. */
+  readonly drainNow = (): void => {
+    if (this.#closed || this.#draining) return;
+    this.#draining = true;
+    while (this.#pipeline.drain());
+    this.#draining = false;
+  };
 
   readonly #soon = () => {
     setImmediate(this.#turn);

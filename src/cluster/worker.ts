@@ -68,6 +68,8 @@ class GatewayWorker {
   readonly #links: LinkServer;
   readonly #linkStore: LinkStore;
   #toPipeline: (message: ToPipeline) => void = () => {};
+  /** With `threads: inline`. */
+  #drainNow: (() => void) | undefined;
   #registryVersion: number;
 
   constructor(start: WorkerStart) {
@@ -118,6 +120,7 @@ class GatewayWorker {
         firstFrameTimeoutMs: limits.firstFrameTimeoutMs,
         idleTimeoutMs: limits.idleTimeoutMs,
         timestampSkewSeconds: config.admission.timestampSkewSeconds,
+        drainNow: this.#drainNow,
       },
       {
         refused: (code, origin, detail, sensor) => this.#refused(code, origin, detail, sensor),
@@ -257,6 +260,7 @@ class GatewayWorker {
       setImmediate(() => this.#fromSinkSide(message)),
     );
     this.#toPipeline = (message) => side.handle(message);
+    this.#drainNow = side.drainNow;
     return wakes.producer;
   }
 

@@ -2,10 +2,10 @@
  * The map of one worker's shared memory, sized once at start (a grown memory is a new object).
  *
  *   0        1 KiB       64 KiB     68 KiB
- *   ┌────────┬───────────┬──────────┬──────────┬───────┬─────────────┬─────────┬─┬───────────┬───────┐
- *   │ unused │ wasm data │ control  │ sessions │ keys  │ descriptors │ reading │G│ byte ring │ arena │
- *   │ (null) │ + scratch │ head,tail│ 64 B each│ 128 B │ 32 B each   │ 64 KiB  │ │ ringBytes │ + pool│
- *   └────────┴───────────┴──────────┴──────────┴───────┴─────────────┴─────────┴─┴───────────┴───────┘
+ *   ┌────────┬───────────┬──────────┬──────────┬───────┬───────┬─────────────┬─────────┬─┬───────────┬───────┐
+ *   │ unused │ wasm data │ control  │ sessions │ keys  │ cuts  │ descriptors │ reading │G│ byte ring │ arena │
+ *   │ (null) │ + scratch │ head,tail│ 64 B each│ 128 B │ 64 B  │ 32 B each   │ 64 KiB  │ │ ringBytes │ + pool│
+ *   └────────┴───────────┴──────────┴──────────┴───────┴───────┴─────────────┴─────────┴─┴───────────┴───────┘
  *
  * G: GUARD_BYTES in front of the ring, see there.
  *
@@ -15,6 +15,7 @@
  *  - keys: the sink thread alone;
  *  - descriptors: the I/O thread until published, then the sink thread (the status byte) until
  *    released;
+ *  - cuts: the I/O thread alone, the start of a header that a read has cut, by session slot;
  *  - reading: the I/O thread alone, where sockets put what they read;
  *  - byte ring and assembly arena: as their descriptors, and with a frame the GUARD_BYTES in front
  *    of it, which the sink thread may change for the time of one call;
@@ -80,6 +81,9 @@ export function regionBytesMax(ringBytes: number): number {
   return (ringBytes - GUARD_BYTES) / 2;
 }
 
+/** By session slot: room for a header that a read has cut. */
+export const CUT_BYTES = 64;
+
 /** Where all sockets of a worker put what they read: as much as Node reads at once. */
 export const READ_BYTES = 65_536;
 
@@ -135,6 +139,7 @@ export interface MemoryOptions {
 export interface MemoryMap extends MemoryOptions {
   sessionBase: number;
   keyBase: number;
+  cutBase: number;
   descriptorBase: number;
   readBase: number;
   ringBase: number;
@@ -148,7 +153,8 @@ export function mapMemory(options: MemoryOptions): MemoryMap {
   const aligned = (value: number) => Math.ceil(value / 4096) * 4096;
   const sessionBase = CONTROL_BASE + CONTROL_BYTES;
   const keyBase = aligned(sessionBase + options.sessions * SESSION_BYTES);
-  const descriptorBase = aligned(keyBase + options.sessions * KEY_BYTES);
+  const cutBase = aligned(keyBase + options.sessions * KEY_BYTES);
+  const descriptorBase = aligned(cutBase + options.sessions * CUT_BYTES);
   const readBase = aligned(descriptorBase + options.descriptors * DESCRIPTOR_BYTES);
   const ringBase = aligned(readBase + READ_BYTES + GUARD_BYTES);
   const arenaBase = aligned(ringBase + options.ringBytes);
@@ -162,6 +168,7 @@ export function mapMemory(options: MemoryOptions): MemoryMap {
     ...options,
     sessionBase,
     keyBase,
+    cutBase,
     descriptorBase,
     readBase,
     ringBase,

@@ -14,6 +14,13 @@ import { type ReleaseCallback, ReleaseQueue } from './release-queue.js';
 import type { Wake } from './wait.js';
 
 /**
+ * From so far in, an empty ring begins anew at its start, whose bytes the caches still hold: two
+ * turns of the event loop's reads. The bytes it skips count as used until the next release, so they
+ * must leave room for what may come before it.
+ */
+const RESTART_BYTES = 1024 * 1024;
+
+/**
  * The writing end of the ring: one thread alone. Sequences (of descriptors) and positions (of ring
  * bytes) are u32 counters mod 2^32; masked, they are an index and an offset.
  *
@@ -23,7 +30,7 @@ import type { Wake } from './wait.js';
  *
  *   byte ring       byteTail       position        releaseBase    limit   byteTail + ringBytes
  *   ────────────────┼──────────────┼───────────────┼──────────┼───┼───────┼──▶ position
- *     released      │ published    │ gap at a wrap │ reserved │   │ guard │
+ *     released      │ published    │ gap at a wrap │ reserved │   │ guard │      (or at a restart)
  *
  *   tail ≤ head ≤ tail + descriptors
  *   byteTail ≤ position ≤ releaseBase ≤ releaseBase + reserved ≤ limit
@@ -126,7 +133,8 @@ export class RingProducer {
     const used = distance(Atomics.load(this.#control, WORD_BYTE_TAIL), this.#position);
     const offset = this.#position & (this.#ringBytes - 1);
     const toEnd = this.#ringBytes - offset;
-    const gap = bytes <= toEnd ? 0 : toEnd;
+    const restarts = used === 0 && offset >= RESTART_BYTES;
+    const gap = bytes <= toEnd && !restarts ? 0 : toEnd;
     if (used + gap + bytes > this.#ringBytes - GUARD_BYTES) {
       this.#tailWhenFull = tail;
       return 0;

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
+import type { SlotRef } from '../cluster/messages.js';
 import type { LinkOpen } from '../link/keeper.js';
-import { HEADER_BYTES } from '../wire/layout.js';
 import type { Assembly } from './assembly-budget.js';
 
 /** Where a connection came from. */
@@ -38,8 +38,8 @@ export class Connection {
   /** What was read and not yet consumed: at most one chunk, from `offset` on. */
   chunk: Buffer | undefined;
   offset = 0;
-  /** A header that reads have cut. */
-  readonly head = Buffer.allocUnsafeSlow(HEADER_BYTES);
+  /** Room for a header that reads have cut, in the worker's memory. */
+  readonly head: Buffer;
   headFill = 0;
   /** A frame that reads have cut behind its header. */
   assembly: Assembly<Connection> | undefined;
@@ -62,11 +62,12 @@ export class Connection {
   /** Since when no whole frame came, though we were reading (ms). */
   quietSince: number;
 
-  constructor(socket: Duplex, origin: Origin, slot: number, generation: number, now: number) {
+  constructor(socket: Duplex, origin: Origin, ref: SlotRef, head: Buffer, now: number) {
     this.socket = socket;
     this.origin = origin;
-    this.slot = slot;
-    this.generation = generation;
+    this.slot = ref.slot;
+    this.generation = ref.generation;
+    this.head = head;
     this.openedAt = now;
     this.quietSince = now;
   }

@@ -1,6 +1,13 @@
 import type { Duplex } from 'node:stream';
 import type { EndEvent, OpenEvent, SlotRef } from '../cluster/messages.js';
-import { Kind, type MemoryMap, READ_BYTES, regionBytesMax, ScanStatus } from '../ring/layout.js';
+import {
+  CUT_BYTES,
+  Kind,
+  type MemoryMap,
+  READ_BYTES,
+  regionBytesMax,
+  ScanStatus,
+} from '../ring/layout.js';
 import type { RingProducer } from '../ring/producer.js';
 import type { RouteTable } from '../route/table.js';
 import type { Admission } from '../verify/admission.js';
@@ -31,6 +38,12 @@ const STAGE_BYTES_MAX = 256 * 1024;
  */
 const REJOINED_BYTES_MAX = 16 * 1024;
 
+/**
+ * On one thread so much is verified while the processor's nearest caches still hold it, and no more
+ * is read before: enough frames, however large, for the verifier's lanes.
+ */
+const HOT_BYTES = 128 * 1024;
+
 /** Connections that try again each time when assembly memory was given back. */
 const SERVED_AT_ONCE_MAX = 16;
 
@@ -49,6 +62,8 @@ export interface IntakeOptions {
   idleTimeoutMs: number;
   /** 0: off. */
   timestampSkewSeconds: number;
+  /** Takes what is in the ring at once, where that is done on this thread (`threads: inline`). */
+  drainNow?: (() => void) | undefined;
 }
 
 /** What may change while it runs. */
@@ -128,7 +143,7 @@ export class Intake {
       socket.destroy();
       return undefined;
     }
-    const connection = new Connection(socket, origin, ref.slot, ref.generation, Date.now());
+    const connection = this.#connection(socket, origin, ref);
     this.#connections.set(ref.slot, connection);
     this.#listen(connection);
     return connection;
@@ -142,7 +157,7 @@ export class Intake {
   adopt(stream: Duplex, origin: Origin, header: Buffer): Readonly<Connection> | undefined {
     const ref = this.#drained ? undefined : this.#slots.take();
     if (!ref) return undefined;
-    const connection = new Connection(stream, origin, ref.slot, ref.generation, Date.now());
+    const connection = this.#connection(stream, origin, ref);
     // Its sender has proved who it is, and no stranger's share of the memory limits it.
     connection.trusted = true;
     this.#connections.set(ref.slot, connection);
@@ -163,6 +178,12 @@ export class Intake {
     if (!producer.pushEvent(Kind.MARK, 0, 0, 0, text)) return false;
     producer.wake();
     return true;
+  }
+
+  #connection(socket: Duplex, origin: Origin, ref: SlotRef): Connection {
+    const cut = this.#options.map.cutBase + ref.slot * CUT_BYTES;
+    const head = this.#memory.subarray(cut, cut + HEADER_BYTES);
+    return new Connection(socket, origin, ref, head, Date.now());
   }
 
   #listen(connection: Connection): void {
@@ -345,9 +366,16 @@ export class Intake {
         break;
       }
     }
-    this.#options.producer.wake();
+    this.#hand();
     this.#serveSoon();
     this.#settle(connection);
+  }
+
+  /** What is published is the consumer's: at once, where it is on this thread and there is enough. */
+  #hand(): void {
+    const { producer, drainNow } = this.#options;
+    if (drainNow && producer.usedBytes() >= HOT_BYTES) drainNow();
+    else producer.wake();
   }
 
   /** Frames into the ring, or a cut header into `head`; false when it has to wait or has ended. */
@@ -364,13 +392,19 @@ export class Intake {
 
   /** Keeps the start of a header that a read has cut. */
   #keepHead(connection: Connection, chunk: Buffer): boolean {
-    const { offset, head, headFill } = connection;
-    const count = chunk.copy(head, headFill, offset);
-    connection.headFill += count;
-    connection.offset += count;
+    const { head } = connection;
+    this.#cut(connection, chunk, chunk.length);
     if (head[OFFSET_VERSION] === PROTOCOL_VERSION) return true;
     this.#rejectStart(connection);
     return false;
+  }
+
+  /** Adds the chunk's bytes up to `end` to the header that was cut there. */
+  #cut(connection: Connection, chunk: Buffer, end: number): void {
+    const { head, headFill, offset } = connection;
+    this.#writer.write(head.byteOffset + headFill, chunk, offset, end);
+    connection.headFill += end - offset;
+    connection.offset = end;
   }
 
   /** The rest of a cut frame has come: it moves on among the frames that follow it. */
@@ -431,9 +465,7 @@ export class Intake {
         return this.#waitFor(connection, Pause.RING);
       case ScanStatus.PARTIAL_HEADER: {
         // Of what was staged: behind a region's limit there may be more of it.
-        const from = connection.offset;
-        connection.offset = offset + count - kept;
-        connection.headFill = chunk.copy(connection.head, 0, from, connection.offset);
+        this.#cut(connection, chunk, offset + count - kept);
         return true;
       }
       case ScanStatus.PARTIAL_FRAME:
