@@ -1,5 +1,6 @@
 // HMAC-SHA-256 (RFC 2104) with keys kept as midstates: the two states after the key's padded block,
 // so that a message costs no key block.
+import { copy32 } from './bytes';
 import { HMAC_BYTES, KEY_BYTES, KEY_INNER, KEY_OUTER, KEY_PAD } from './layout';
 import {
   SCRATCH_STAGES, SCRATCH_STATE, STAGE_BYTES, STAGE_HEAD, STAGE_OUTER, STAGE_TAIL, keyBase, scratch,
@@ -44,7 +45,7 @@ function padKey(block: usize, pad: u64, midstate: usize): void {
 export function hmac(slot: u32, message: usize, bytes: u32, out: usize): void {
   const key = keyBase + <usize>slot * KEY_BYTES;
   const state = scratch + SCRATCH_STATE;
-  memory.copy(state, key + KEY_INNER, HMAC_BYTES);
+  copy32(state, key + KEY_INNER);
   hashMessage(state, message, bytes, BLOCK_BYTES + bytes);
   finish(state, key, out);
 }
@@ -54,7 +55,7 @@ export function hmacFrame(slot: u32, frame: usize, size: u32, out: usize): void 
   const key = keyBase + <usize>slot * KEY_BYTES;
   const state = scratch + SCRATCH_STATE;
   const stage = scratch + SCRATCH_STAGES;
-  memory.copy(state, key + KEY_INNER, HMAC_BYTES);
+  copy32(state, key + KEY_INNER);
   const tailBlocks = stageFrame(stage, frame, size);
   hashBlocks(state, stage + STAGE_HEAD, 1);
   hashBlocks(state, frame + BLOCK_BYTES, bodyBlocks(size));
@@ -88,7 +89,7 @@ function finish(state: usize, key: usize, out: usize): void {
 export function hashOuter(block: usize, key: usize, out: usize): void {
   const state = scratch + SCRATCH_STATE;
   stageOuter(block);
-  memory.copy(state, key + KEY_OUTER, HMAC_BYTES);
+  copy32(state, key + KEY_OUTER);
   hashBlocks(state, block, 1);
   storeDigest(state, out);
 }

@@ -36,6 +36,8 @@ export let descriptorBase: usize = 0;
 export let descriptorMask: u32 = 0;
 export let typesBase: usize = 0;
 export let maxPayload: u32 = 0;
+/** Up to here a vector may be read that begins within a message and ends beyond it. */
+export let vectorsEnd: usize = 0;
 
 /** Says where everything is. Called once, before anything else. */
 export function init(
@@ -54,4 +56,5 @@ export function init(
   descriptorMask = mask;
   typesBase = typesAt;
   maxPayload = maxPayloadBytes;
+  vectorsEnd = <usize>((<u64>memory.size() << 16) - 16);
 }

@@ -7,7 +7,8 @@
 //             └───── GUARD_BYTES ────┘
 //
 // Between the two calls the frame and the bytes in front of it are in no state for others to see.
-import { GUARD_BYTES, HMAC_BYTES, KEY_BYTES, KEY_PAD, OFFSET_HMAC } from './layout';
+import { GUARD_BYTES, KEY_BYTES, KEY_PAD, OFFSET_HMAC } from './layout';
+import { copy32, copy64, zero16 } from './bytes';
 import { SCRATCH_INNER, SCRATCH_SAVED, keyBase, scratch } from './instance';
 import { equal32, hashOuter } from './hmac';
 
@@ -18,10 +19,11 @@ const SAVED_HMAC: usize = 64;
 export function layPad(slot: u32, frame: usize): void {
   const saved = scratch + SCRATCH_SAVED;
   const front = frame - GUARD_BYTES;
-  memory.copy(saved + SAVED_FRONT, front, GUARD_BYTES);
-  memory.copy(saved + SAVED_HMAC, frame + OFFSET_HMAC, HMAC_BYTES);
-  memory.copy(front, keyBase + <usize>slot * KEY_BYTES + KEY_PAD, GUARD_BYTES);
-  memory.fill(frame + OFFSET_HMAC, 0, HMAC_BYTES);
+  copy64(saved + SAVED_FRONT, front);
+  copy32(saved + SAVED_HMAC, frame + OFFSET_HMAC);
+  copy64(front, keyBase + <usize>slot * KEY_BYTES + KEY_PAD);
+  zero16(frame + OFFSET_HMAC);
+  zero16(frame + OFFSET_HMAC + 16);
 }
 
 /**
@@ -31,8 +33,8 @@ export function layPad(slot: u32, frame: usize): void {
 export function liftPad(slot: u32, frame: usize): bool {
   const saved = scratch + SCRATCH_SAVED;
   const inner = scratch + SCRATCH_INNER;
-  memory.copy(frame - GUARD_BYTES, saved + SAVED_FRONT, GUARD_BYTES);
-  memory.copy(frame + OFFSET_HMAC, saved + SAVED_HMAC, HMAC_BYTES);
+  copy64(frame - GUARD_BYTES, saved + SAVED_FRONT);
+  copy32(frame + OFFSET_HMAC, saved + SAVED_HMAC);
   hashOuter(inner, keyBase + <usize>slot * KEY_BYTES, inner);
   return equal32(inner, saved + SAVED_HMAC);
 }
