@@ -71,6 +71,7 @@ export type ToWorker =
 export type ToPrimary =
   | { t: 'hello' }
   | { t: 'ready' }
+  | { t: 'mentions'; messages: ToPrimary[] }
   | { t: 'taken'; connection: number }
   | { t: 'synced'; connection: number }
   | { t: 'closed'; connection: number }

@@ -234,6 +234,9 @@ export class Pipeline {
       session.touched = true;
       this.#touched.push(session);
       if (session.link) this.#options.links!.touched(session);
+      // Received is never behind delivered, not even for a sink that delivers at once: the I/O
+      // thread has counted all frames of this batch.
+      this.#countReceived(session);
     }
     if (session.dead === 0 && consumer.status(seq) !== FrameStatus.VERIFIED) {
       if (!session.key?.verifyPrevious(this.#memory, address, size, this.#now)) {
@@ -260,8 +263,6 @@ export class Pipeline {
     frame.size = size;
     frame.type = type;
     if (!session.fanout && !this.#route(session, frame)) return;
-    // Received is never behind delivered, not even for a sink that delivers at once.
-    this.#countReceived(session);
     const full = session.fanout!.write(frame) & ~this.#fullSinks;
     if (full !== 0) this.#press(this.#fullSinks | full, this.#heldSinks);
   }

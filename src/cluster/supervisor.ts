@@ -136,27 +136,37 @@ export class Supervisor {
     const worker = cluster.fork();
     seat.worker = worker;
     seat.startedAt = Date.now();
-    worker.on('message', (message: ToPrimary) => {
-      if (message.t === 'hello') {
-        // What was sent before it said so is lost: one that comes up during a stop is told again.
-        const start: ToWorker = { t: 'start', start: this.#starts[seat.index]! };
-        worker.send(this.#drain ?? start);
-      } else if (message.t === 'ready') {
-        seat.ready = true;
-        this.#events.ready(seat.index);
-        this.#onChange?.();
-      } else if (message.t === 'taken') {
-        seat.handovers.taken(message.connection);
-      } else if (message.t === 'synced') {
-        const { connection } = message;
-        if (seat.handovers.synced(connection)) this.#lost(seat, connection, NOT_RECEIVED);
-      } else {
-        this.#events.message(seat.index, message);
-      }
-    });
+    worker.on('message', (message: ToPrimary) => this.#heard(seat, worker, message));
     // A send to a worker that has just died.
     worker.on('error', () => {});
     worker.once('exit', (code, signal) => void this.#exited(seat, code, signal));
+  }
+
+  #heard(seat: Seat, worker: Worker, message: ToPrimary): void {
+    switch (message.t) {
+      case 'hello':
+        // What was sent before it said so is lost: one that comes up during a stop is told again.
+        worker.send(this.#drain ?? { t: 'start', start: this.#starts[seat.index]! });
+        break;
+      case 'ready':
+        seat.ready = true;
+        this.#events.ready(seat.index);
+        this.#onChange?.();
+        break;
+      case 'mentions':
+        for (const each of message.messages) this.#heard(seat, worker, each);
+        break;
+      case 'taken':
+        seat.handovers.taken(message.connection);
+        break;
+      case 'synced': {
+        const { connection } = message;
+        if (seat.handovers.synced(connection)) this.#lost(seat, connection, NOT_RECEIVED);
+        break;
+      }
+      default:
+        this.#events.message(seat.index, message);
+    }
   }
 
   async #exited(seat: Seat, code: number, signal: string | null): Promise<void> {

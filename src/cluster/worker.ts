@@ -27,6 +27,7 @@ import { ThreadMonitor } from '../stats/thread-monitor.js';
 import { Admission } from '../verify/admission.js';
 import { createMemory, instantiate, loadModule } from '../wasm/loader.js';
 import { endName, type RejectCode } from '../wire/reject.js';
+import { keepYoungGenerationSmall } from './heap.js';
 import type {
   SocketMessage,
   SourceStart,
@@ -41,6 +42,10 @@ import { fatal, SinkSide, type SinkSideOptions } from './sink-side.js';
 
 /** One bit for each of the 256 values that a frame's type may have. */
 const TYPE_SET_BYTES = 32;
+
+/** How long what is mentioned together may wait, and how much of it may. */
+const MENTION_MS = 10;
+const MENTIONS_MAX = 256;
 
 /**
  * One cluster worker: sockets and framing on this thread, verification and sinks on a thread of
@@ -68,6 +73,8 @@ class GatewayWorker {
   readonly #links: LinkServer;
   readonly #linkStore: LinkStore;
   #toPipeline: (message: ToPipeline) => void = () => {};
+  #unmentioned: ToPrimary[] = [];
+  #mentionTimer: NodeJS.Timeout | undefined;
   /** With `threads: inline`. */
   #drainNow: (() => void) | undefined;
   #registryVersion: number;
@@ -177,10 +184,10 @@ class GatewayWorker {
   #accept(handle: unknown, message: SocketMessage): void {
     const { start: source, tls } = this.#sources[message.source]!;
     const { connection, address } = message;
-    this.#send({ t: 'taken', connection });
+    this.#mention({ t: 'taken', connection });
     const socket = new Socket({ handle, readable: true, writable: true } as SocketConstructorOpts);
     const origin: Origin = { connection, source: source.kind, address };
-    socket.once('close', () => this.#send({ t: 'closed', connection }));
+    socket.once('close', () => this.#mention({ t: 'closed', connection }));
     if (source.kind !== 'unix') {
       socket.setKeepAlive(true, KEEPALIVE_DELAY_MS);
       socket.setNoDelay(true);
@@ -358,6 +365,7 @@ class GatewayWorker {
     this.#monitor?.close();
     void this.#linkStore.close();
     this.#registry.close();
+    this.#flush();
     if (!process.connected) process.exit(0);
     process.send?.({ t: 'drained' } satisfies ToPrimary, () => process.exit(0));
   }
@@ -366,7 +374,7 @@ class GatewayWorker {
   #refused(code: number, origin: Origin, detail: string, sensor?: string): void {
     this.#rejected(code, origin, detail, sensor);
     const named = sensor === undefined ? {} : { sensor };
-    this.#send({ t: 'refused', reason: endName(code), address: origin.address, detail, ...named });
+    this.#mention({ t: 'refused', reason: endName(code), address: origin.address, detail, ...named });
   }
 
   #rejected(
@@ -389,7 +397,27 @@ class GatewayWorker {
     this.#intake.recheck();
   }
 
+  /**
+   * What the primary only counts goes to it with what else comes within `MENTION_MS`: each message
+   * costs both of them more than what it says. Whatever is sent later still comes later.
+   */
+  #mention(message: ToPrimary): void {
+    this.#unmentioned.push(message);
+    if (this.#unmentioned.length >= MENTIONS_MAX) this.#flush();
+    else this.#mentionTimer ??= setTimeout(() => this.#flush(), MENTION_MS);
+  }
+
+  #flush(): void {
+    clearTimeout(this.#mentionTimer);
+    this.#mentionTimer = undefined;
+    const messages = this.#unmentioned;
+    if (messages.length === 0) return;
+    this.#unmentioned = [];
+    if (process.connected) process.send?.({ t: 'mentions', messages } satisfies ToPrimary);
+  }
+
   #send(message: ToPrimary): void {
+    this.#flush();
     if (process.connected) process.send?.(message);
   }
 }
@@ -397,6 +425,7 @@ class GatewayWorker {
 /** What a worker whose primary died gets to finish; the next start waits for longer. */
 const ORPHAN_DRAIN_MS = 5_000;
 
+keepYoungGenerationSmall();
 let worker: GatewayWorker | undefined;
 
 // A terminal's Ctrl-C and an init system's stop reach every process of the gateway: the primary

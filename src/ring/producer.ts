@@ -66,6 +66,8 @@ export class RingProducer {
   /** The tail as it was when something last did not fit: `onSpace` waits for it to move. */
   #tailWhenFull: number;
   #onSpace: (() => void) | undefined;
+  /** Something was published since the consumer was last woken. */
+  #isUntold = false;
 
   /**
    * Goes on from what the control words say (zeroes in a new memory); the ring must be empty.
@@ -229,6 +231,8 @@ export class RingProducer {
 
   /** Wakes the consumer if it sleeps; once after each batch of `publish`, or it polls only. */
   wake(): void {
+    if (!this.#isUntold) return;
+    this.#isUntold = false;
     this.#wake.wake();
   }
 
@@ -299,6 +303,7 @@ export class RingProducer {
     this.#position = position;
     // Payload and descriptors were stored before: whoever loads this head sees them.
     Atomics.store(this.#control, WORD_HEAD, head);
+    this.#isUntold = true;
     this.invariants();
   }
 }

@@ -12,24 +12,38 @@ export class BlackholeSink implements Sink {
   }
 
   open(session: SinkSession): SinkStream {
-    const host = this.#host;
     const continues = session.resume?.get(this.name)?.continues ?? false;
-    let isMetaDue = session.meta !== undefined && !continues;
-    const deliverMeta = () => {
-      if (isMetaDue) host.delivered(session, session.meta!.frames, session.meta!.bytes.length);
-      isMetaDue = false;
-    };
-    return {
-      write(frame: FrameRef): boolean {
-        if (isMetaDue) deliverMeta();
-        host.delivered(session, 1, frame.size);
-        return true;
-      },
-      async end(): Promise<void> {
-        deliverMeta();
-      },
-    };
+    return new BlackholeStream(this.#host, session, !continues);
   }
 
   async close(): Promise<void> {}
+}
+
+class BlackholeStream implements SinkStream {
+  readonly #host: SinkHost;
+  readonly #session: SinkSession;
+  #isMetaDue: boolean;
+
+  /** @param isNew it does not continue a stream that was delivered in part */
+  constructor(host: SinkHost, session: SinkSession, isNew: boolean) {
+    this.#host = host;
+    this.#session = session;
+    this.#isMetaDue = isNew && session.meta !== undefined;
+  }
+
+  write(frame: FrameRef): boolean {
+    if (this.#isMetaDue) this.#deliverMeta();
+    this.#host.delivered(this.#session, 1, frame.size);
+    return true;
+  }
+
+  async end(): Promise<void> {
+    if (this.#isMetaDue) this.#deliverMeta();
+  }
+
+  #deliverMeta(): void {
+    const { frames, bytes } = this.#session.meta!;
+    this.#host.delivered(this.#session, frames, bytes.length);
+    this.#isMetaDue = false;
+  }
 }

@@ -7,12 +7,12 @@ const header = Buffer.alloc(HEADER_BYTES);
 /** The keys of one session, ready for use outside the module's own hashing. */
 export class SessionKey {
   #current: Buffer;
-  #object: KeyObject;
+  /** Made when it is asked for: few sessions ever need it. */
+  #object: KeyObject | undefined;
   #previous: { object: KeyObject; validUntil: number } | undefined;
 
   constructor(keys: AcceptedKeys) {
     this.#current = keys.current;
-    this.#object = createSecretKey(keys.current);
     this.#previous = SessionKey.#previousOf(keys);
   }
 
@@ -25,12 +25,13 @@ export class SessionKey {
     this.#previous = SessionKey.#previousOf(keys);
     if (keys.current.equals(this.#current)) return false;
     this.#current = keys.current;
-    this.#object = createSecretKey(keys.current);
+    this.#object = undefined;
     return true;
   }
 
   /** Whether the frame at `address` holds its HMAC under the current key. Constant time. */
   verify(memory: Buffer, address: number, size: number): boolean {
+    this.#object ??= createSecretKey(this.#current);
     return holds(memory, address, size, this.#object);
   }
 
