@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { report, runProgram } from './cli/program.js';
+import { keepYoungGenerationSmall } from './cluster/heap.js';
 
 function fail(error: unknown): void {
   const code = report(error);
@@ -17,4 +18,6 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 process.on('uncaughtException', fail);
 process.on('unhandledRejection', fail);
 
+// The command's own modules are loaded after this.
+if (process.argv[2] === 'serve') keepYoungGenerationSmall();
 await runProgram(process.argv.slice(2)).catch(fail);

@@ -1,5 +1,4 @@
 import { Command } from 'commander';
-import { keepYoungGenerationSmall } from '../cluster/heap.js';
 import { Primary } from '../cluster/primary.js';
 import { loadConfig } from '../config/load.js';
 
@@ -16,7 +15,6 @@ one ends at once. SIGHUP takes the configuration and the certificates anew, as \
 Exit codes: 0 stopped, 1 it could not run, 2 the configuration is wrong.`,
     )
     .action(async (options: { config?: string }) => {
-      keepYoungGenerationSmall();
       const config = loadConfig(options.config);
       const stopEarly = () => process.exit(1);
       process.on('SIGINT', stopEarly);

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { RESTART_DELAY_MAX_MS, RESTART_DELAY_MIN_MS, RESTART_HEALTHY_MS } from '../constants.js';
 import { Handovers } from './handovers.js';
+import { SMALL_YOUNG_GENERATION } from './heap.js';
 import type { SocketMessage, ToPrimary, ToWorker, WorkerStart } from './messages.js';
 
 /** How long a worker may take until it is ready. */
@@ -62,7 +63,11 @@ export class Supervisor {
       delayMs: RESTART_DELAY_MIN_MS,
       restart: undefined,
     }));
-    cluster.setupPrimary({ exec: new URL('./worker.js', import.meta.url).pathname, args: [] });
+    cluster.setupPrimary({
+      exec: new URL('./worker.js', import.meta.url).pathname,
+      args: [],
+      execArgv: [...process.execArgv, SMALL_YOUNG_GENERATION],
+    });
     this.#sweep = setInterval(() => this.#expire(), HANDOVER_SWEEP_MS).unref();
   }
 

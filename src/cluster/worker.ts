@@ -27,7 +27,6 @@ import { ThreadMonitor } from '../stats/thread-monitor.js';
 import { Admission } from '../verify/admission.js';
 import { createMemory, instantiate, loadModule } from '../wasm/loader.js';
 import { endName, type RejectCode } from '../wire/reject.js';
-import { keepYoungGenerationSmall } from './heap.js';
 import type {
   SocketMessage,
   SourceStart,
@@ -425,7 +424,6 @@ class GatewayWorker {
 /** What a worker whose primary died gets to finish; the next start waits for longer. */
 const ORPHAN_DRAIN_MS = 5_000;
 
-keepYoungGenerationSmall();
 let worker: GatewayWorker | undefined;
 
 // A terminal's Ctrl-C and an init system's stop reach every process of the gateway: the primary
