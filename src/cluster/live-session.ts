@@ -16,7 +16,7 @@ export class LiveSession implements SinkSession, SlotRef {
   readonly type: number;
   readonly address: string;
   readonly source: string;
-  readonly openedAt: Date;
+  readonly #openedAtMs: number;
   readonly row: SessionRow;
   readonly key: SessionKey | undefined;
 
@@ -51,6 +51,10 @@ export class LiveSession implements SinkSession, SlotRef {
   /** Taken in the batch at hand: its row is behind. */
   touched = false;
 
+  get openedAt(): Date {
+    return new Date(this.#openedAtMs);
+  }
+
   constructor(
     event: OpenEvent,
     ref: SlotRef,
@@ -65,7 +69,7 @@ export class LiveSession implements SinkSession, SlotRef {
     this.type = event.type === TYPE_META ? TYPE_EXTENDED : event.type;
     this.address = event.address;
     this.source = event.source;
-    this.openedAt = new Date(event.openedAt);
+    this.#openedAtMs = event.openedAt;
     this.row = row;
     this.key = key;
     this.link = link;

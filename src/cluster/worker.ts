@@ -43,7 +43,7 @@ import { fatal, SinkSide, type SinkSideOptions } from './sink-side.js';
 const TYPE_SET_BYTES = 32;
 
 /** How long what is mentioned together may wait, and how much of it may. */
-const MENTION_MS = 10;
+const MENTION_MS = 2;
 const MENTIONS_MAX = 256;
 
 /**
@@ -186,7 +186,10 @@ class GatewayWorker {
     this.#mention({ t: 'taken', connection });
     const socket = new Socket({ handle, readable: true, writable: true } as SocketConstructorOpts);
     const origin: Origin = { connection, source: source.kind, address };
-    socket.once('close', () => this.#mention({ t: 'closed', connection }));
+    socket.on('close', () => {
+      this.#mention({ t: 'closed', connection });
+      tls?.closed(socket);
+    });
     if (source.kind !== 'unix') {
       socket.setKeepAlive(true, KEEPALIVE_DELAY_MS);
       socket.setNoDelay(true);

@@ -56,6 +56,7 @@ export class LedgerJournal implements FileJournal, RowOwner, FileRowOwner {
   readonly #sessions = new Map<string, SessionRow>();
   readonly #rows: (SessionRow | undefined)[];
   readonly #chunks: (Buffer | undefined)[];
+  readonly #views: (DataView | undefined)[] = [];
   readonly #dirty: Uint8Array;
   #dirtyCount = 0;
   readonly #freeFiles: number[] = [];
@@ -124,7 +125,8 @@ export class LedgerJournal implements FileJournal, RowOwner, FileRowOwner {
       throw new RangeError(`session slot ${slot} is not free`);
     }
     const bytes = this.#chunk(slot);
-    const row = new SessionRow(this, session, bytes, (slot % CHUNK_ROWS) * SESSION_ROW_BYTES);
+    const at = (slot % CHUNK_ROWS) * SESSION_ROW_BYTES;
+    const row = new SessionRow(this, session, bytes, this.#view(slot), at);
     for (const sink of sinks) row.route(1 << sink);
     this.#rows[slot] = row;
     this.#sessions.set(id, row);
@@ -256,6 +258,13 @@ export class LedgerJournal implements FileJournal, RowOwner, FileRowOwner {
     const index = Math.floor(slot / CHUNK_ROWS);
     this.#chunks[index] ??= Buffer.alloc(CHUNK_ROWS * SESSION_ROW_BYTES);
     return this.#chunks[index];
+  }
+
+  #view(slot: number): DataView {
+    const index = Math.floor(slot / CHUNK_ROWS);
+    const { buffer, byteOffset, byteLength } = this.#chunk(slot);
+    this.#views[index] ??= new DataView(buffer, byteOffset, byteLength);
+    return this.#views[index];
   }
 
   #writeRows(first: number, end: number, length: number): boolean {

@@ -90,8 +90,17 @@ export class SessionRow {
   #changesTold = 0;
   #told: Float64Array | undefined;
 
-  /** @param bytes buffer with the row's image at `at` */
-  constructor(owner: RowOwner, session: JournalSession, bytes: Buffer, at: number) {
+  /**
+   * @param bytes buffer with the row's image at `at`
+   * @param view of the same bytes
+   */
+  constructor(
+    owner: RowOwner,
+    session: JournalSession,
+    bytes: Buffer,
+    view: DataView,
+    at: number,
+  ) {
     this.id = session.id;
     this.slot = session.slot;
     this.sensor = session.sensor;
@@ -99,7 +108,7 @@ export class SessionRow {
     this.openedAt = session.openedAt;
     this.#owner = owner;
     this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#view = view;
     this.#at = at;
     bytes.fill(0, at, at + SESSION_ROW_BYTES);
     bytes.writeUInt32LE(ROW_SESSION, at + ROW_KIND);

@@ -42,14 +42,15 @@ export class TlsSource {
     this.#server.on('tlsClientError', (error, socket) => this.#failed(error, socket));
   }
 
-  /** Begins the handshake on an accepted socket. */
+  /** Begins the handshake on an accepted socket, whose end is then told by `closed`. */
   take(socket: Socket, origin: Origin): void {
     this.#handshakes.set(socket, origin);
-    // A certificate that is not accepted ends the socket without an event of the server's.
-    socket.once('close', () => {
-      this.#fail(socket, Reject.HANDSHAKE_FAILED, this.#closedEarly);
-    });
     this.#server.emit('connection', socket);
+  }
+
+  /** A certificate that is not accepted ends the socket without an event of the server's. */
+  closed(socket: Socket): void {
+    this.#fail(socket, Reject.HANDSHAKE_FAILED, this.#closedEarly);
   }
 
   #secure(socket: TLSSocket): void {
