@@ -376,7 +376,13 @@ class GatewayWorker {
   #refused(code: number, origin: Origin, detail: string, sensor?: string): void {
     this.#rejected(code, origin, detail, sensor);
     const named = sensor === undefined ? {} : { sensor };
-    this.#mention({ t: 'refused', reason: endName(code), address: origin.address, detail, ...named });
+    this.#mention({
+      t: 'refused',
+      reason: endName(code),
+      address: origin.address,
+      detail,
+      ...named,
+    });
   }
 
   #rejected(

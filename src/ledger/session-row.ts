@@ -94,13 +94,7 @@ export class SessionRow {
    * @param bytes buffer with the row's image at `at`
    * @param view of the same bytes
    */
-  constructor(
-    owner: RowOwner,
-    session: JournalSession,
-    bytes: Buffer,
-    view: DataView,
-    at: number,
-  ) {
+  constructor(owner: RowOwner, session: JournalSession, bytes: Buffer, view: DataView, at: number) {
     this.id = session.id;
     this.slot = session.slot;
     this.sensor = session.sensor;
