@@ -52,6 +52,8 @@ export interface ServerSpec {
   idle?: number;
   /** CPU list that the server is held to. */
   cpus?: string;
+  /** Ring and budgets so small that a full load uses them up: what is beside them shows. */
+  small?: boolean;
 }
 
 export interface PlanOptions {
@@ -187,6 +189,11 @@ function targetGroups({ cores, tools }: PlanOptions): Group[] {
       ),
     },
     {
+      tag: 'memory',
+      title: "a worker's memory beside its ring and budgets, TLS to files, 4 KiB",
+      contenders: [stream(gateway('files', { small: true }), 'tls', 4096)],
+    },
+    {
       title: 'TLS handshakes',
       contenders: [
         gateway('blackhole'),
@@ -267,7 +274,11 @@ function matrix({ tools }: PlanOptions): Group[] {
 export function seriesOf(contender: StreamContender, tag?: string): Series {
   const { server, transport, payloadBytes, connections } = contender;
   const { subject, sink, idle = 0 } = server;
-  const variant = [server.threads, server.cpus === undefined ? undefined : 'pinned']
+  const variant = [
+    server.threads,
+    server.cpus === undefined ? undefined : 'pinned',
+    server.small ? 'small' : undefined,
+  ]
     .filter((part) => part !== undefined)
     .join('-');
   const parts = [subject, transport, sink, payloadBytes, `${connections}c`];
@@ -284,8 +295,8 @@ export function seriesOf(contender: StreamContender, tag?: string): Series {
 
 /** Two contenders with one key share one server. */
 export function serverKey(server: ServerSpec): string {
-  const { subject, sink, threads = '', idle = 0, cpus = '' } = server;
-  return [subject, sink, threads, idle, cpus].join('/');
+  const { subject, sink, threads = '', idle = 0, cpus = '', small = false } = server;
+  return [subject, sink, threads, idle, cpus, small].join('/');
 }
 
 /** `128 B`, `64 KiB`, `1 MB` (the protocol's limit, 1,000,000 bytes). */

@@ -47,10 +47,10 @@ export class Servers {
 
   /** A server of its own, that the caller ends. */
   start(spec: ServerSpec): Promise<Subject> {
-    const { subject, sink, threads = 'auto', cpus } = spec;
+    const { subject, sink, threads = 'auto', cpus, small = false } = spec;
     switch (subject) {
       case 'gateway':
-        return startGateway({ sink, threads, cpus, workers: this.#workers }, this.#around);
+        return startGateway({ sink, threads, cpus, small, workers: this.#workers }, this.#around);
       case 'socat':
         return startSocat(this.#around, cpus);
       case 'openssl':

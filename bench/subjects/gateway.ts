@@ -26,7 +26,12 @@ export interface GatewayOptions {
   workers: number | 'auto';
   threads: 'auto' | 'pipelined' | 'inline';
   cpus?: string | undefined;
+  /** With `SMALL_LIMITS`. */
+  small: boolean;
 }
+
+/** A full load uses them up: what a worker needs beside them is then what is over their sum. */
+const SMALL_LIMITS = { ringBytes: '4MiB', assemblyBytes: '16MiB', poolBytes: '32MiB' };
 
 /** The gateway as a user starts it: the built program, a configuration, its own data directory. */
 export async function startGateway(
@@ -68,7 +73,11 @@ function writeConfig(dir: string, options: GatewayOptions, around: Surroundings)
     workers,
     threads,
     // Connections are opened before the clock starts; ten thousand of them take their time.
-    limits: { firstFrameTimeoutMs: 300_000, handshakeTimeoutMs: 60_000 },
+    limits: {
+      firstFrameTimeoutMs: 300_000,
+      handshakeTimeoutMs: 60_000,
+      ...(options.small ? SMALL_LIMITS : {}),
+    },
     admission: { mode: 'shared-secret', sharedSecretFile: './secret' },
     listen: [{ tls }, { tcp: { host: '127.0.0.1', port: 0 } }],
     sinks: { [SINK]: sink === 'blackhole' ? { kind: 'blackhole' } : files },

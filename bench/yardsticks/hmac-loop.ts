@@ -6,13 +6,15 @@ import {
   DESCRIPTOR_SIZE,
   DESCRIPTOR_STATUS,
   FrameStatus,
+  GUARD_BYTES,
   Kind,
   mapMemory,
   SCRATCH_CONSUMER,
+  SCRATCH_PRODUCER,
 } from '../../src/ring/layout.js';
+import { holdsInPlace, oneShotHash } from '../../src/verify/in-place.js';
 import { SessionKey } from '../../src/verify/session-key.js';
 import { createMemory, instantiate, loadModule } from '../../src/wasm/loader.js';
-import { HEADER_BYTES, HMAC_BYTES, OFFSET_HMAC } from '../../src/wire/layout.js';
 import { makeStream, payloadOf, sensorUuid } from '../load/frames.js';
 import { serveCalls } from '../proc/rpc.js';
 
@@ -47,7 +49,7 @@ type Pass = () => number;
 const key = crypto.randomBytes(32);
 const sets = new Map<number, { frames: Frames; ways: Record<string, Pass> }>();
 
-/** The frames in a shared memory, 64 bytes of room before each (for `hashWay`). */
+/** The frames in a shared memory, with room before the first for a key's pad. */
 function makeFrames(payloadBytes: number): Frames {
   const secret = crypto.createSecretKey(key);
   const payload = payloadOf('jsonl', payloadBytes, 16);
@@ -59,19 +61,19 @@ function makeFrames(payloadBytes: number): Frames {
   const map = mapMemory({
     sessions: 1,
     descriptors: 2 ** Math.ceil(Math.log2(Math.max(count, 2))),
-    ringBytes: 2 ** Math.ceil(Math.log2(BLOCK_BYTES + count * frameBytes)),
+    ringBytes: 2 ** Math.ceil(Math.log2(GUARD_BYTES + count * frameBytes)),
     assemblyBytes: 4096,
     poolBytes: 4096,
   });
   const memory = createMemory(map);
   const bytes = Buffer.from(memory.buffer);
-  const base = map.ringBase + BLOCK_BYTES;
+  const base = map.ringBase + GUARD_BYTES;
   cycle.copy(bytes, base, 0, count * frameBytes);
   const addresses = Array.from({ length: count }, (_, index) => base + index * frameBytes);
   return { memory, bytes, map, addresses, payloadBytes, key };
 }
 
-/** As the gateway verifies the frames above its crossover. */
+/** The way one would first write it. */
 function createHmacWay({ bytes, addresses, payloadBytes }: Frames): Pass {
   const sessionKey = new SessionKey({ current: key, previous: undefined });
   return () => {
@@ -83,38 +85,19 @@ function createHmacWay({ bytes, addresses, payloadBytes }: Frames): Pass {
   };
 }
 
-/** SHA-256's block. */
-const BLOCK_BYTES = 64;
-
 /**
- * Two one-shot hashes: the inner pad is laid for the moment into the 64 bytes before the frame, and
- * the HMAC field zeroed; both are restored. Node 20.12 and 21.7 brought `crypto.hash`.
+ * As the gateway verifies the frames above its crossover: one call of `crypto.hash`, which Node 20.12
+ * and 21.7 brought, over the frame where it lies, with the key's pad before it for the moment.
  */
-function hashWay({ bytes, addresses, payloadBytes }: Frames): Pass | undefined {
-  const { hash } = crypto as { hash?: typeof crypto.hash };
-  if (hash === undefined) return undefined;
-  const pads = [0x36, 0x5c].map((pad) => {
-    const block = Buffer.alloc(BLOCK_BYTES, pad);
-    for (const [index, byte] of key.entries()) block[index] = pad ^ byte;
-    return block;
-  });
-  const [inner, outerPad] = pads as [Buffer, Buffer];
-  const outer = Buffer.concat([outerPad, Buffer.alloc(HMAC_BYTES)]);
-  const kept = Buffer.alloc(BLOCK_BYTES);
-  const sent = Buffer.alloc(HMAC_BYTES);
+function inPlaceWay({ memory, map, bytes, addresses, payloadBytes }: Frames): Pass | undefined {
+  const hash = oneShotHash;
+  if (hash === null) return undefined;
+  const wasm = instantiate(loadModule().module, memory, SCRATCH_PRODUCER, map, 2 * MEGABYTE);
+  wasm.setKey(0, key);
   return () => {
     let held = 0;
     for (const address of addresses) {
-      const hmacAt = address + OFFSET_HMAC;
-      bytes.copy(kept, 0, address - BLOCK_BYTES, address);
-      bytes.copy(sent, 0, hmacAt, hmacAt + HMAC_BYTES);
-      inner.copy(bytes, address - BLOCK_BYTES);
-      bytes.fill(0, hmacAt, hmacAt + HMAC_BYTES);
-      const end = address + HEADER_BYTES + payloadBytes;
-      hash('sha256', bytes.subarray(address - BLOCK_BYTES, end), 'buffer').copy(outer, BLOCK_BYTES);
-      kept.copy(bytes, address - BLOCK_BYTES);
-      sent.copy(bytes, hmacAt);
-      if (crypto.timingSafeEqual(hash('sha256', outer, 'buffer'), sent)) held += 1;
+      if (holdsInPlace(wasm, bytes, 0, address, payloadBytes, hash)) held += 1;
     }
     return held;
   };
@@ -148,10 +131,10 @@ function waysFor(payloadBytes: number) {
   const known = sets.get(payloadBytes);
   if (known) return known;
   const frames = makeFrames(payloadBytes);
-  const hash = hashWay(frames);
+  const inPlace = inPlaceWay(frames);
   const ways = {
     createHmac: createHmacWay(frames),
-    ...(hash ? { hash } : {}),
+    ...(inPlace ? { inPlace } : {}),
     simd: wasmWay('simd', frames),
     scalar: wasmWay('scalar', frames),
   };

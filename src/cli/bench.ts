@@ -48,7 +48,7 @@ export function benchCommand(): Command {
     .option('--list', 'print what would be run')
     .option('--samples <n>', 'samples of each row, taken in turns', whole(1, 1000))
     .option('--seconds <s>', 'length of a sample', seconds)
-    .option('--workers <n|auto>', "the gateway's worker processes", workers, 1)
+    .option('--workers <n|auto>', "the gateway's worker processes", workers, 'auto')
     .option('--format <jsonl|pcap>', 'what the sensors send', format, 'jsonl')
     .option('--load-processes <n>', 'processes of the load (default: half the cores)', whole(1, 64))
     .option('--dir <dir>', 'where data lies meanwhile, on a real disk (default: the temporary one)')
