@@ -173,6 +173,13 @@ function targetGroups({ cores, tools }: PlanOptions): Group[] {
       ],
     },
     {
+      tag: 'relay',
+      title: 'TLS to another gateway, by a link and as plain D4 over TLS, against files, 4 KiB',
+      contenders: (['link', 'relay', 'files'] as const).map((sink) =>
+        stream(gateway(sink), 'tls', 4096),
+      ),
+    },
+    {
       tag: 'threads',
       long: true,
       title: 'pipelined against inline, TCP, 4 KiB, one connection',

@@ -1,5 +1,6 @@
 import type { Machine } from '../machine.js';
 import { type Summary, summarize } from '../stats.js';
+import type { SinkKind } from '../subjects/subject.js';
 
 /** What a run keeps: every sample, so that whoever doubts a median can look. */
 export interface Results {
@@ -36,7 +37,7 @@ export interface Series {
   id: string;
   subject: Subject;
   transport?: 'tls' | 'tcp';
-  sink?: 'blackhole' | 'files' | 'lz4';
+  sink?: SinkKind;
   payloadBytes?: number;
   connections?: number;
   idle?: number;

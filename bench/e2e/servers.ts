@@ -2,6 +2,7 @@ import { messageOf } from '../../src/errors.js';
 import { Fleet } from '../load/fleet.js';
 import { startChildServer } from '../subjects/child-server.js';
 import { startGateway } from '../subjects/gateway.js';
+import { startRelaying } from '../subjects/relaying.js';
 import { startOpenssl, startSocat } from '../subjects/socat.js';
 import type { Subject, Surroundings } from '../subjects/subject.js';
 import { type ServerSpec, serverKey } from './plan.js';
@@ -50,6 +51,12 @@ export class Servers {
     const { subject, sink, threads = 'auto', cpus, small = false } = spec;
     switch (subject) {
       case 'gateway':
+        if (sink === 'relay' || sink === 'link') {
+          return startRelaying(
+            { sink, threads, cpus, small, workers: this.#workers },
+            this.#around,
+          );
+        }
         return startGateway({ sink, threads, cpus, small, workers: this.#workers }, this.#around);
       case 'socat':
         return startSocat(this.#around, cpus);

@@ -14,7 +14,7 @@ import type { ServerAccount, ServerPorts } from './messages.js';
 import { checkTree } from './stored.js';
 import type { SinkKind, Subject, Surroundings } from './subject.js';
 
-const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url));
+export const PROGRAM = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 const START_DEADLINE_MS = 30_000;
 const STOP_DEADLINE_MS = 30_000;
 const LEDGER_DEADLINE_MS = 60_000;
@@ -28,6 +28,10 @@ export interface GatewayOptions {
   cpus?: string | undefined;
   /** With `SMALL_LIMITS`. */
   small: boolean;
+  /** The relay that it is, in place of a sink: a part of its configuration. */
+  relay?: Record<string, unknown>;
+  /** It takes links too. */
+  wss?: boolean;
 }
 
 /** A full load uses them up: what a worker needs beside them is then what is over their sum. */
@@ -37,7 +41,7 @@ const SMALL_LIMITS = { ringBytes: '4MiB', assemblyBytes: '16MiB', poolBytes: '32
 export async function startGateway(
   options: GatewayOptions,
   around: Surroundings,
-): Promise<Subject> {
+): Promise<GatewaySubject> {
   mkdirSync(around.dir, { recursive: true });
   const dir = mkdtempSync(join(around.dir, 'gateway-'));
   const configFile = writeConfig(dir, options, around);
@@ -66,8 +70,7 @@ function writeConfig(dir: string, options: GatewayOptions, around: Surroundings)
   writeFileSync(join(dir, 'cert.pem'), around.cert);
   writeFileSync(join(dir, 'key.pem'), around.key, { mode: 0o600 });
   const tls = { host: '127.0.0.1', port: 0, certFile: './cert.pem', keyFile: './key.pem' };
-  const { sink, workers, threads } = options;
-  const files = { kind: 'files', dir: './sensors', compress: sink === 'lz4' ? 'lz4' : 'none' };
+  const { workers, threads } = options;
   const config = {
     dataDir: './data',
     workers,
@@ -79,14 +82,24 @@ function writeConfig(dir: string, options: GatewayOptions, around: Surroundings)
       ...(options.small ? SMALL_LIMITS : {}),
     },
     admission: { mode: 'shared-secret', sharedSecretFile: './secret' },
-    listen: [{ tls }, { tcp: { host: '127.0.0.1', port: 0 } }],
-    sinks: { [SINK]: sink === 'blackhole' ? { kind: 'blackhole' } : files },
+    listen: [
+      { tls },
+      { tcp: { host: '127.0.0.1', port: 0 } },
+      ...(options.wss ? [{ wss: tls }] : []),
+    ],
+    sinks: { [SINK]: sinkOf(options) },
     routes: [{ match: {}, to: [SINK] }],
     log: { format: 'json' },
   };
   const file = join(dir, 'config.yaml');
   writeFileSync(file, stringify(config));
   return file;
+}
+
+function sinkOf({ sink, relay }: GatewayOptions): Record<string, unknown> {
+  if (relay) return { kind: 'relay', caFile: './cert.pem', ...relay };
+  if (sink === 'blackhole') return { kind: 'blackhole' };
+  return { kind: 'files', dir: './sensors', compress: sink === 'lz4' ? 'lz4' : 'none' };
 }
 
 /** What a gateway prints, its last lines kept for the message of a failure. */
@@ -123,19 +136,19 @@ class Output {
         const { sources } = JSON.parse(line) as { sources: string[] };
         const port = (kind: string) =>
           Number(sources.find((source) => source.startsWith(kind))?.match(/:(\d+)$/)?.[1]);
-        resolve({ tls: port('tls'), tcp: port('tcp') });
+        resolve({ tls: port('tls'), tcp: port('tcp'), wss: port('wss') });
       };
       this.#child.stdout?.on('data', look);
     });
   }
 }
 
-class GatewaySubject implements Subject {
+export class GatewaySubject implements Subject {
   readonly host = '127.0.0.1';
   readonly ports: ServerPorts;
+  readonly configFile: string;
   readonly budgetBytes: number;
   readonly checkStored?: NonNullable<Subject['checkStored']>;
-  readonly #configFile: string;
   readonly #child: ChildProcess;
   readonly #output: Output;
   readonly #probe: LoopDelayProbe;
@@ -150,7 +163,7 @@ class GatewaySubject implements Subject {
     output: Output,
     probe: LoopDelayProbe,
   ) {
-    this.#configFile = configFile;
+    this.configFile = configFile;
     this.#child = child;
     this.ports = ports;
     const { limits, ...rest } = loadConfig(configFile);
@@ -158,7 +171,7 @@ class GatewaySubject implements Subject {
     this.budgetBytes = plan.ringBytes + plan.assemblyBytes + plan.poolBytes;
     this.#output = output;
     this.#probe = probe;
-    if (sink !== 'blackhole') {
+    if (sink === 'files' || sink === 'lz4') {
       const sensors = join(dir, 'sensors');
       this.checkStored = (sent, payload) => checkTree(sensors, sent, payload);
     }
@@ -208,7 +221,7 @@ class GatewaySubject implements Subject {
     await this.#ledger.close();
     const code = await end(this.#child, STOP_DEADLINE_MS);
     const problems = code === 0 ? [] : [`the gateway exited with ${code}\n${this.#output.text}`];
-    const args = [PROGRAM, 'ledger', '--json', '--config', this.#configFile];
+    const args = [PROGRAM, 'ledger', '--json', '--config', this.configFile];
     const options = { timeout: LEDGER_DEADLINE_MS, maxBuffer: 1024 ** 3 };
     try {
       await promisify(execFile)(process.execPath, args, options);

@@ -13,6 +13,8 @@ export interface ServerStart {
 export interface ServerPorts {
   tls: number;
   tcp: number;
+  /** Where other gateways link to. */
+  wss?: number;
 }
 
 /**

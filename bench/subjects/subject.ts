@@ -2,7 +2,10 @@ import type { SentStream } from '../load/messages.js';
 import type { Payload } from '../load/payload.js';
 import type { ServerAccount, ServerPorts } from './messages.js';
 
-export type SinkKind = 'blackhole' | 'files' | 'lz4';
+/**
+ * `relay` and `link` send on to another gateway, started for it: as plain D4 over TLS, or by a link.
+ */
+export type SinkKind = 'blackhole' | 'files' | 'lz4' | 'relay' | 'link';
 
 /** A server under load, whatever it is: the gateway, or a yardstick beside it. */
 export interface Subject {
