@@ -166,6 +166,11 @@ test('what is seen while a sensor sends', async () => {
     const { body } = await call('listSessions', { query: `?sensor=${sensor.uuid}` });
     return body.sessions[0]?.received.frames === 1;
   }, 'its session shows');
+  // Workers tell their figures once a second.
+  await until(
+    async () => (await call('getOverview')).body.received[3] !== undefined,
+    'it is in the figures',
+  );
   const { body } = await call('getOverview');
   assert.deepEqual(body.received, { 3: { frames: 1, bytes: 7 } });
   assert.equal(body.sessions, 1);
