@@ -86,8 +86,9 @@ export class Reader implements BlockReader {
   async #fromDisk(): Promise<LiveBlock | undefined> {
     const segment = this.#spool.onDisk(this.#next);
     if (segment === undefined) {
-      await this.#leave();
-      await this.#spool.more();
+      // What comes while the file is closed wakes nobody: it is looked for before the wait.
+      if (this.#disk !== undefined) await this.#leave();
+      else await this.#spool.more();
       return undefined;
     }
     if (this.#disk?.segment !== segment) {
