@@ -22,6 +22,8 @@ interface Bounds {
 }
 
 interface RatioTarget extends Bounds {
+  /** The form that measures it, where not every one does. */
+  form?: 'full';
   of: Reference;
   over: Reference;
 }
@@ -56,12 +58,14 @@ export function readTargets(file: URL | string = TARGETS_FILE): Targets {
 export function judge(targets: Targets, results: Results): Verdict[] {
   const own = targets.machines.find(({ match }) => fits(match, results.machine));
   return [
-    ...targets.ratios.map((target) => {
-      const [of, over] = [read(results, target.of), read(results, target.over)];
-      const value =
-        of.value === undefined || over.value === undefined ? undefined : of.value / over.value;
-      return verdict(target, value, [of, over], '×');
-    }),
+    ...targets.ratios
+      .filter(({ form }) => form === undefined || form === results.form)
+      .map((target) => {
+        const [of, over] = [read(results, target.of), read(results, target.over)];
+        const value =
+          of.value === undefined || over.value === undefined ? undefined : of.value / over.value;
+        return verdict(target, value, [of, over], '×');
+      }),
     ...[...targets.limits, ...(own?.limits ?? [])].map((target) => {
       const of = read(results, target.of);
       return verdict(target, of.value, [of], '');
