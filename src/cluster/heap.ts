@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 /**
  * Keeps a process's young generation at its first size, 1 MiB. What the data path allocates is
  * little and dies at once, so nothing is gained by letting it grow to 16 MiB, which V8 does as soon
- * as some connections come: that was a third of the memory that an idle connection took.
+ * as some connections come: that was a fifth of the memory that an idle connection took.
  */
 const YOUNG_GENERATION_MIB = 1;
 
