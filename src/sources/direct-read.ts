@@ -54,7 +54,7 @@ export function readDirectly(
   return true;
 }
 
-/** The fields that a socket with `onread` has: Node's own, looked for in one, for no document names them. */
+/** The fields that a socket with `onread` has: Node's own, found in one, for they have no names. */
 function findSymbols(): ReadSymbols | undefined {
   const buffer = new Uint8Array(1);
   const onread = { buffer, callback: () => true };
