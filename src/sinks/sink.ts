@@ -135,6 +135,8 @@ export interface SinkSession {
   readonly slot: number;
   /** The sensor's UUID, lower case with hyphens. */
   readonly sensor: string;
+  /** Of its peer, where it is known. */
+  readonly address?: string;
   /** The type of the stream's frames; 254 for one that began with a meta header. */
   readonly type: number;
   /** The meta header of a type 254 stream: its `type`, its bytes and its frames as they were sent. */

@@ -10,6 +10,14 @@ export const LOOP_MS = 10 * 60_000;
 /** Entries that are remembered; the oldest are forgotten beyond it. */
 const SEEN_MAX = 100_000;
 const FORGET_AT_ONCE_MAX = 256;
+/**
+ * A sensor may send the very same bytes again, as a replay of a file does: that is no loop. One address
+ * may do so this often within `RETURNS_MS`; where it did not end the session before in order, each time
+ * counts as several.
+ */
+const RETURNS_MAX = 32;
+const UNENDED_RETURNS = 8;
+const RETURNS_MS = 60_000;
 
 interface Owner {
   pid: number;
@@ -20,6 +28,19 @@ interface Owner {
 interface Seen {
   session: string;
   at: number;
+  address: string;
+  /** Its peer has ended the session in order. */
+  isOver: boolean;
+  /** How often it came back since `since`. */
+  returns: number;
+  since: number;
+}
+
+/** A session whose stream leaves. */
+export interface Leaving {
+  session: string;
+  /** Of the peer that brings it; a pseudonym that is marked has none. */
+  address: string;
 }
 
 /**
@@ -63,7 +84,8 @@ export class Claims {
       return owner === undefined || owner.pid === this.#self.pid || !isRunning(owner);
     };
     this.#unreleased.delete(key);
-    if (isSpaceLow(this.#directory)) return isFree();
+    // Who waits for another asks often: that takes no lock.
+    if (!isFree() || isSpaceLow(this.#directory)) return isFree();
     return this.#db.transactionSync(() => {
       if (!isFree()) return false;
       void this.#db.put(`claim/${key}`, this.#self);
@@ -85,19 +107,34 @@ export class Claims {
 
   /**
    * Notes that a stream leaves, by a mark that it carries along.
-   * @returns the session that it left as before, where it has come back
+   * @returns the session that it left as before, where it has come back: from elsewhere, or over and
+   *   over
    */
-  leaves(mark: string, session: string, now: number): string | undefined {
+  leaves(mark: string, { session, address }: Leaving, now: number): string | undefined {
     if (isSpaceLow(this.#directory)) return undefined;
     return this.#db.transactionSync(() => {
       const seen = this.#db.get(`seen/${mark}`) as Seen | undefined;
-      if (seen && seen.session !== session && now - seen.at < LOOP_MS) return seen.session;
+      const isBack = seen !== undefined && seen.session !== session && now - seen.at < LOOP_MS;
+      const isCounted = isBack && now - seen.since < RETURNS_MS;
+      const more = isBack ? (seen.isOver ? 1 : UNENDED_RETURNS) : 0;
+      const returns = (isCounted ? seen.returns : 0) + more;
+      if (isBack && (seen.address !== address || returns > RETURNS_MAX)) return seen.session;
       if (seen) void this.#db.remove(orderKey(seen.at, mark));
       else this.#seenCount += 1;
-      void this.#db.put(`seen/${mark}`, { session, at: now });
+      const since = isCounted ? seen.since : now;
+      this.#see(mark, { session, at: now, address, isOver: false, returns, since });
       void this.#db.put(orderKey(now, mark), 1);
       if (this.#seenCount > SEEN_MAX) this.#forget();
       return undefined;
+    });
+  }
+
+  /** The peer has ended a session in order that was noted by `leaves`. */
+  ended(mark: string, session: string): void {
+    if (isSpaceLow(this.#directory)) return;
+    this.#db.transactionSync(() => {
+      const seen = this.#db.get(`seen/${mark}`) as Seen | undefined;
+      if (seen?.session === session) this.#see(mark, { ...seen, isOver: true });
     });
   }
 
@@ -109,6 +146,10 @@ export class Claims {
 
   close(): Promise<void> {
     return this.#db.close();
+  }
+
+  #see(mark: string, seen: Seen): void {
+    void this.#db.put(`seen/${mark}`, seen);
   }
 
   #forget(): void {

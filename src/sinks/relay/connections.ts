@@ -13,6 +13,8 @@ const TURN_MS = 2_000;
 /** A connection that stood this long ends what the stream had of failures. */
 const STABLE_MS = 5_000;
 const SWEEP_MS = 500;
+/** How often a claim is asked for again that another worker has: its session there is ending. */
+const CLAIM_RETRY_MS = 50;
 /** After so many connections that the server ended, the operator is told the likely cause. */
 const HINT_FAILURES = 3;
 
@@ -153,7 +155,7 @@ export class Connections {
         continue;
       }
       if (!this.#options.claim(lane)) {
-        next = Math.min(next, now + SWEEP_MS);
+        next = Math.min(next, now + CLAIM_RETRY_MS);
         continue;
       }
       this.#waiting.delete(lane);

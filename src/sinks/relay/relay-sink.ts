@@ -8,6 +8,7 @@ import { inFlightOf, type StreamAmounts } from '../../spool/account.js';
 import { Spool } from '../../spool/spool.js';
 import { isSpaceLow } from '../../storage/disk-space.js';
 import { HEADER_BYTES, HMAC_BYTES, OFFSET_HMAC } from '../../wire/layout.js';
+import { End, endName } from '../../wire/reject.js';
 import type {
   FrameRef,
   MetaHeader,
@@ -33,6 +34,10 @@ const SPACE_MS = 1_000;
 /** How often more is given up while there is no room, and how full the spool has to be for it. */
 const DROP_MS = 50;
 const OVERFULL_SHARE = 7 / 8;
+/** What is noted of a pseudonym: whoever brings it, it is ours. */
+const PSEUDONYM = { session: 'pseudonym', address: '' };
+/** Ends that a sensor itself brings about. */
+const ORDERLY: readonly string[] = [endName(End.CLOSED), endName(End.RESET)];
 /** Bytes of an HMAC by which a frame is known again. */
 const MARK_BYTES = 16;
 
@@ -63,6 +68,8 @@ export class RelaySink implements Sink {
   readonly #sessions = new Map<string, SinkSession>();
   /** Meta headers that were counted before, of sessions of which nothing is in custody yet. */
   readonly #counted = new Map<string, MetaHeader>();
+  /** By which the streams of open sessions are known again if they come back. */
+  readonly #marks = new Map<string, string>();
   #claims!: Claims;
   /** This worker's own, and those left by workers that are no more. */
   #own!: Part;
@@ -140,8 +147,8 @@ export class RelaySink implements Sink {
   declines(session: SinkSession, frame?: FrameRef): string | undefined {
     const { config } = this.#options;
     // The receiving end of a link finds loops by their hops.
-    const loop = isLink(config.to) ? undefined : this.#loopReason(session, frame);
-    const reason = filterReason(session, config) ?? loop;
+    const filtered = filterReason(session, config);
+    const reason = filtered ?? (isLink(config.to) ? undefined : this.#loopReason(session, frame));
     if (reason === undefined) return undefined;
     const { sensor, type } = session;
     this.#own.spool.count(session, `filtered/${reason}`, 1, 0);
@@ -178,6 +185,9 @@ export class RelaySink implements Sink {
         return undefined;
       },
       end: async (how: SessionEnd = { code: 'closed', detail: '' }) => {
+        const mark = this.#marks.get(id);
+        this.#marks.delete(id);
+        if (mark !== undefined && ORDERLY.includes(how.code)) this.#claims.ended(mark, id);
         await spool.held(spool.endSession(ref, how.code, how.detail));
         this.#sessions.delete(id);
         this.#counted.delete(id);
@@ -299,9 +309,13 @@ export class RelaySink implements Sink {
     const now = Date.now();
     const mark = this.#markOf(frame);
     const isOurs = secret !== undefined && this.#claims.hasLeft(session.sensor, now);
-    const before = mark === undefined ? undefined : this.#claims.leaves(mark, session.id, now);
-    if (secret) this.#claims.leaves(pseudonymOf(session.sensor, secret), 'pseudonym', now);
-    if (!isOurs && before === undefined) return undefined;
+    const leaving = { session: session.id, address: session.address ?? '' };
+    const before = mark === undefined ? undefined : this.#claims.leaves(mark, leaving, now);
+    if (secret) this.#claims.leaves(pseudonymOf(session.sensor, secret), PSEUDONYM, now);
+    if (!isOurs && before === undefined) {
+      if (mark !== undefined) this.#marks.set(session.id, mark);
+      return undefined;
+    }
     const { sensor, type, id } = session;
     this.#host.log.error(
       { session: id, sensor, type, ...(before === undefined ? {} : { relayedAs: before }) },

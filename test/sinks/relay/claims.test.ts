@@ -32,12 +32,35 @@ describe('what the workers of a relay agree on', () => {
 
   it('a stream that left is known when it comes back, for a while', async () => {
     const claims = new Claims(tempDir('claims'));
-    assert.equal(claims.leaves('mark', 'first', 1_000), undefined);
-    assert.equal(claims.leaves('mark', 'first', 2_000), undefined, 'the same session');
-    assert.equal(claims.leaves('mark', 'second', 3_000), 'first');
+    const leaves = (session: string, address: string, now: number) =>
+      claims.leaves('mark', { session, address }, now);
+    assert.equal(leaves('first', 'sensor', 1_000), undefined);
+    assert.equal(leaves('first', 'sensor', 2_000), undefined, 'the same session');
+    assert.equal(leaves('second', 'partner', 3_000), 'first');
+    claims.ended('mark', 'first');
+    assert.equal(leaves('second', 'partner', 3_000), 'first', 'over or not');
     assert.equal(claims.hasLeft('mark', 3_000), true);
     assert.equal(claims.hasLeft('other', 3_000), false);
-    assert.equal(claims.leaves('mark', 'second', 2_000 + LOOP_MS), undefined, 'long ago');
+    assert.equal(leaves('second', 'partner', 2_000 + LOOP_MS), undefined, 'long ago');
+    await claims.close();
+  });
+
+  it('a sensor that sends the same again makes no loop, but one address over and over does', async () => {
+    const claims = new Claims(tempDir('claims'));
+    let now = 1_000;
+    /** How often it may come back, so many ms apart. */
+    const returns = (mark: string, apart: number, isEnded: boolean) => {
+      for (let count = 0; count <= 100; count += 1, now += apart) {
+        const session = `${mark} ${count}`;
+        if (claims.leaves(mark, { session, address: '::1' }, now) !== undefined) return count - 1;
+        if (isEnded) claims.ended(mark, session);
+      }
+      return Number.POSITIVE_INFINITY;
+    };
+    assert.equal(returns('replay', 5_000, true), Number.POSITIVE_INFINITY);
+    assert.equal(returns('short', 100, true), 32);
+    assert.equal(returns('cut', 100, false), 4);
+    assert.equal(returns('cut now and then', 30_000, false), Number.POSITIVE_INFINITY);
     await claims.close();
   });
 });
