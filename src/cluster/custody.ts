@@ -4,9 +4,9 @@ import { spoolRoot } from '../sinks/relay/prepare.js';
 import { custodyOf } from '../spool/custody.js';
 
 /** What the spools of a gateway's sinks hold of sessions whose worker died. */
-export function custodyHolds({ sinks, dataDir }: Pick<Config, 'sinks' | 'dataDir'>): Holds {
+export function custodyHolds(dataDir: string, sinks: () => Config['sinks']): Holds {
   return (name, ids) => {
-    const root = spoolsOf(name, sinks[name], dataDir);
+    const root = spoolsOf(name, sinks()[name], dataDir);
     return root === undefined ? undefined : custodyOf(root, ids);
   };
 }

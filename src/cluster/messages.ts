@@ -27,6 +27,8 @@ export interface WorkerStart {
   /** The gateway's own id. */
   gateway: string;
   sources: SourceStart[];
+  /** Names of the sinks by slot; '' where there is none. */
+  slots: readonly string[];
 }
 
 /** What a worker needs of one listener: how its connections speak. */
@@ -53,6 +55,18 @@ export interface SocketMessage {
   address: string;
 }
 
+/** The sinks of a reload: what is new is made ready by `sinks`, and taken by `reload`. */
+export interface SinkChange {
+  config: Config;
+  slots: readonly string[];
+  revision: number;
+}
+
+/** What a reload changes of a worker. */
+export interface WorkerReload extends SinkChange {
+  sharedSecret?: string;
+}
+
 /** Primary → worker. `sync` is answered with `synced`, after all that was answered before it. */
 export type ToWorker =
   | { t: 'start'; start: WorkerStart }
@@ -62,7 +76,9 @@ export type ToWorker =
   | { t: 'folded'; ids: string[] }
   | { t: 'hold'; sink: string; held: boolean }
   | { t: 'sources'; sources: SourceStart[] }
-  | { t: 'reload'; config: Config; sharedSecret?: string }
+  | ({ t: 'sinks' } & SinkChange)
+  | { t: 'sinks-undo'; revision: number }
+  | ({ t: 'reload' } & WorkerReload)
   | { t: 'link-granted'; link: string; claim: number }
   | { t: 'link-release'; link: string; claim: number }
   | { t: 'drain'; deadlineMs: number; alone?: boolean };
@@ -85,6 +101,8 @@ export type ToPrimary =
   | { t: 'activity'; seen: Activity[] }
   | { t: 'note'; sensor: string; text: string }
   | { t: 'stats'; stats: WorkerStats }
+  | { t: 'sinks-ready'; revision: number; problem?: string }
+  | { t: 'sink-gone'; slot: number; revision: number }
   | { t: 'drained' };
 
 /** A session of which a frame held, and where it is. */
@@ -129,7 +147,9 @@ export type ToIntake =
 export type ToPipeline =
   | { t: 'folded'; ids: string[] }
   | { t: 'hold'; sink: string; held: boolean }
-  | { t: 'reload'; config: Config; sharedSecret?: string }
+  | ({ t: 'sinks' } & SinkChange)
+  | { t: 'sinks-undo'; revision: number }
+  | ({ t: 'reload' } & WorkerReload)
   | { t: 'drain'; deadlineMs: number; alone?: boolean };
 
 /** The text of an OPEN event in the ring, as JSON. */

@@ -41,7 +41,8 @@ export interface PipelineOptions {
   bindings: WasmInstance;
   admission: Admission;
   routes: RouteTable;
-  sinks: readonly Sink[];
+  /** By slot. */
+  sinks: readonly (Sink | undefined)[];
   metaTypes: readonly string[];
   journal: LedgerJournal;
   /** Where gateways may link to this one. */
@@ -127,6 +128,19 @@ export class Pipeline {
   /** Holds for sessions that are routed from now on. */
   reconfigure(change: Pick<PipelineOptions, 'routes' | 'metaTypes'>): void {
     this.#options = { ...this.#options, ...change };
+  }
+
+  /** Whether a session that the ledger has not taken yet was routed to a sink. */
+  isUsed(sink: number): boolean {
+    const bit = 1 << sink;
+    for (const { sinks } of this.#bySlot.values()) if ((sinks & bit) !== 0) return true;
+    return false;
+  }
+
+  /** A sink is no more: nothing waits for it. */
+  gone(sink: number): void {
+    const left = ~(1 << sink);
+    this.#press(this.#fullSinks & left, this.#heldSinks & left);
   }
 
   /** Sensors' keys may have changed: sessions go on with those that hold now. */
@@ -334,7 +348,7 @@ export class Pipeline {
     let declined = 0;
     for (const [index, sink] of this.#options.sinks.entries()) {
       if ((routed & (1 << index)) === 0) continue;
-      if (sink.declines?.(session, frame) !== undefined) declined |= 1 << index;
+      if (sink?.declines?.(session, frame) !== undefined) declined |= 1 << index;
     }
     return declined;
   }
@@ -508,7 +522,8 @@ export class Pipeline {
 /** A sink's stream, past what the sink holds of the session already. */
 function resumed(session: LiveSession, sink: number, name: string, stream: SinkStream): SinkStream {
   const { attempt, skips } = session.link!;
-  const skip = { ...skips.get(name)! };
+  // A sink that came by a reload holds nothing.
+  const skip = { ...(skips.get(name) ?? { frames: 0, bytes: 0, counted: 0 }) };
   const { meta, row } = session;
   // It came before the first frame that is written to streams.
   if (meta && attempt.base.frames === 0 && skip.frames >= meta.frames) {

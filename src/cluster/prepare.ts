@@ -23,13 +23,7 @@ export interface PreparedSource {
 
 /** Reads and checks all that is needed to begin; throws what a user has to mend. */
 export async function prepareStart(config: Config, log: Logger) {
-  for (const [name, sink] of Object.entries(config.sinks)) {
-    if (sink.kind === 'files' || sink.kind === 'archive') {
-      await checkFilesDirectory(name, sink.dir);
-    } else if (sink.kind === 'relay') prepareRelay(name, sink, config.dataDir);
-    const spools = spoolsOf(name, sink, config.dataDir);
-    if (spools !== undefined) await checkSpools(spools);
-  }
+  await prepareSinks(config, Object.keys(config.sinks));
   const sources = await prepareSources(config, log);
   const sharedSecret = prepareSecret(config);
   const start: Omit<WorkerStart, 'index'> = {
@@ -38,8 +32,28 @@ export async function prepareStart(config: Config, log: Logger) {
     ...planProcesses(config),
     ...(sharedSecret === undefined ? {} : { sharedSecret }),
     sources: sources.map((source) => source.start),
+    slots: Object.keys(config.sinks),
   };
   return { start, sources, control: await prepareControl(config, log) };
+}
+
+/**
+ * Proves that sinks can be what the configuration says.
+ * @param names of those that are new, or are to change
+ * @throws GatewayError D4GW_E_SINK, D4GW_E_CERTIFICATE or D4GW_E_SPOOL
+ */
+export async function prepareSinks(
+  { sinks, dataDir }: Config,
+  names: readonly string[],
+): Promise<void> {
+  for (const name of names) {
+    const sink = sinks[name]!;
+    if (sink.kind === 'files' || sink.kind === 'archive') {
+      await checkFilesDirectory(name, sink.dir);
+    } else if (sink.kind === 'relay') prepareRelay(name, sink, dataDir);
+    const spools = spoolsOf(name, sink, dataDir);
+    if (spools !== undefined) await checkSpools(spools);
+  }
 }
 
 /**

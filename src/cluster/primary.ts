@@ -28,6 +28,8 @@ import { Observation } from './observation.js';
 import { certificateFiles, type PreparedSource, prepareControl, prepareStart } from './prepare.js';
 import { Recoveries } from './recovery.js';
 import { Reloader } from './reloader.js';
+import { SinkBook } from './sink-book.js';
+import { SinkRollout } from './sink-rollout.js';
 import { SourceBook } from './source-book.js';
 import { Supervisor } from './supervisor.js';
 
@@ -51,6 +53,8 @@ export class Primary {
   readonly #acceptor: Acceptor;
   readonly #supervisor: Supervisor;
   readonly #sources: SourceBook;
+  readonly #sinks: SinkBook;
+  readonly #rollout: SinkRollout;
   /** What other gateways that link to this one brought. */
   readonly #links: LinkStore;
   readonly #claims: LinkClaims;
@@ -114,10 +118,10 @@ export class Primary {
     this.#ledger = ledger;
     this.#unlock = unlock;
     this.#rejects = new RateLimitedLog(log);
-    const kinds = Object.entries(config.sinks).map(([name, { kind }]) => [name, kind] as const);
-    this.#observation = new Observation(start.workers, new Map(kinds));
+    this.#sinks = new SinkBook(config.sinks, start.workers);
+    this.#observation = new Observation(start.workers, kindsOf(config.sinks));
     this.#links = LinkStore.open(config.dataDir);
-    const holds = custodyHolds(config);
+    const holds = custodyHolds(config.dataDir, () => this.#sinks.sinks);
     this.#recoveries = new Recoveries(config.dataDir, ledger, log, { holds, links: this.#links });
     this.#sources = new SourceBook(sources);
     this.#duplicates = new Duplicates(config.admission.duplicateSession);
@@ -129,6 +133,7 @@ export class Primary {
       message: (index, message) => this.#fromWorker(index, message),
       died: (index, connections) => this.#workerGone(index, connections),
       ready: (index) => {
+        this.#sinksLeft(this.#sinks.workerGone(index));
         for (const sink of this.#observation.held) {
           this.#supervisor.send(index, { t: 'hold', sink, held: true });
         }
@@ -138,6 +143,7 @@ export class Primary {
         this.#refused(Reject.NO_WORKER, { detail });
       },
     });
+    this.#rollout = new SinkRollout(this.#supervisor);
     this.#claims = new LinkClaims({
       granted: (link, { worker, claim }) =>
         this.#supervisor.send(worker, { t: 'link-granted', link, claim }),
@@ -174,6 +180,8 @@ export class Primary {
         sources: this.#sources,
         acceptor: this.#acceptor,
         supervisor: this.#supervisor,
+        sinks: this.#sinks,
+        rollout: this.#rollout,
         prepare: (next) => this.#prepareReload(next),
       },
       log,
@@ -242,7 +250,25 @@ export class Primary {
       this.#controlExpires = control?.tls?.notAfter;
       this.#acceptor.limit(limits);
       this.#duplicates.mode = admission.duplicateSession;
+      this.#sinksChanged();
     };
+  }
+
+  #sinksChanged(): void {
+    const { sinks, leaving } = this.#sinks;
+    const { held, stats } = this.#observation;
+    // What was removed has to finish what it took.
+    for (const name of leaving) {
+      if (!held.delete(name)) continue;
+      this.#supervisor.broadcast({ t: 'hold', sink: name, held: false });
+    }
+    stats.sinksAre(kindsOf(sinks), leaving);
+  }
+
+  #sinksLeft(names: readonly string[]): void {
+    if (names.length === 0) return;
+    for (const sink of names) this.#log.info({ sink }, 'a sink that was removed has finished');
+    this.#sinksChanged();
   }
 
   /**
@@ -327,7 +353,9 @@ export class Primary {
       },
       ledger: (sensor) => {
         const { config: now } = this.#reloader;
-        return reportOf(this.#ledger, now.dataDir, sensor, relaySpools(now));
+        const { dataDir } = now;
+        const { sinks } = this.#sinks;
+        return reportOf(this.#ledger, dataDir, sensor, relaySpools({ dataDir, sinks }));
       },
       endSession(id, code, detail) {
         const place = sessions.get(id);
@@ -413,6 +441,14 @@ export class Primary {
       case 'ended':
         this.#bookkeeper.ended(index, message.totals);
         break;
+      case 'sinks-ready':
+        this.#rollout.answered(index, message);
+        break;
+      case 'sink-gone': {
+        const name = this.#sinks.gone(index, message.slot, message.revision);
+        if (name !== undefined) this.#sinksLeft([name]);
+        break;
+      }
       default:
         break;
     }
@@ -433,9 +469,14 @@ export class Primary {
     for (const connection of connections) this.#acceptor.closed(connection);
     this.#duplicates.workerGone(index);
     this.#observation.workerGone(index, this.#phase !== 'stopping');
+    this.#rollout.workerGone(index);
     const links = this.#claims.workerDied(index);
     await this.#bookkeeper.flush();
     this.#recoveries.workerEnded(index);
     void this.#recoveries.settled().then(() => this.#claims.settled(links));
   }
+}
+
+function kindsOf(sinks: Config['sinks']): Map<string, string> {
+  return new Map(Object.entries(sinks).map(([name, { kind }]) => [name, kind]));
 }

@@ -13,7 +13,8 @@ import { type MemoryMap, SCRATCH_CONSUMER } from '../ring/layout.js';
 import type { Wake } from '../ring/wait.js';
 import { RouteTable } from '../route/table.js';
 import { createSink } from '../sinks/create.js';
-import type { Sink, SinkHost } from '../sinks/sink.js';
+import { blocksOf } from '../sinks/files/pool.js';
+import type { SinkBlocks, SinkHost } from '../sinks/sink.js';
 import { Counters } from '../stats/counters.js';
 import { FLOW_MS, type SinkStats, STATS_MS } from '../stats/messages.js';
 import { ThreadMonitor } from '../stats/thread-monitor.js';
@@ -21,8 +22,9 @@ import { Admission } from '../verify/admission.js';
 import { memoryCopy } from '../wasm/copy.js';
 import { instantiate } from '../wasm/loader.js';
 import type { LiveSession } from './live-session.js';
-import type { ToIntake, ToPipeline } from './messages.js';
+import type { ToIntake, ToPipeline, ToPrimary, WorkerReload } from './messages.js';
 import { Pipeline } from './pipeline.js';
+import { SinkSet } from './sink-set.js';
 
 /** Of the time to stop, what sinks get to finish: the rest is for the books. */
 const CLOSE_SHARE = 0.8;
@@ -38,6 +40,8 @@ export interface SinkSideOptions {
   workers: number;
   /** The gateway's own id. */
   gateway: string;
+  /** Names of the sinks by slot; '' where there is none. */
+  slots: readonly string[];
 }
 
 /**
@@ -52,12 +56,17 @@ export class SinkSide {
   readonly #consumer: RingConsumer;
   readonly #admission: Admission;
   readonly #pipeline: Pipeline;
-  readonly #sinks: Sink[];
+  readonly #sinks: SinkSet;
+  readonly #blocks: SinkBlocks;
+  /** How many sinks share the memory for blocks. */
+  #sharers: number;
   readonly #timers: NodeJS.Timeout[];
   readonly #counters: Counters;
   readonly #monitor = new ThreadMonitor();
   #flowAt = 0;
   readonly #started: Promise<void>;
+  /** Reloads are taken one after the other. */
+  #reloading: Promise<void>;
   readonly #links: LinkStore;
   readonly #keeper: LinkKeeper;
   #registryVersion: number;
@@ -76,19 +85,29 @@ export class SinkSide {
     this.#registry = openRegistry(config.dataDir, { readOnly: true });
     this.#links = LinkStore.open(config.dataDir);
     this.#registryVersion = this.#registry.version();
-    const sinkNames = Object.keys(config.sinks);
+    this.#blocks = blocksOf(map.poolBase, map.poolBytes);
+    this.#sharers = countOf(options.slots);
+    this.#sinks = new SinkSet(log, {
+      make: (slot, name, sink) => createSink(name, sink, this.#host(slot, name, options)),
+      named: () => this.#journal.renamed(),
+      isUsed: (slot) => this.#pipeline.isUsed(slot),
+      gone: (slot, revision) => {
+        this.#pipeline.gone(slot);
+        this.#up({ t: 'sink-gone', slot, revision });
+      },
+    });
+    const { names } = this.#sinks;
+    names.push(...options.slots);
     this.#journal = new LedgerJournal(journalPath(config.dataDir, index), {
-      sinks: sinkNames,
+      sinks: names,
       sessions: map.sessions,
       onFault: (error) => log.error({ error: error.message }, 'the journal cannot be written'),
     });
-    this.#counters = new Counters(sinkNames);
+    this.#counters = new Counters(names);
     this.#consumer = new RingConsumer(memory, map, wake);
     const secret = sharedSecret === undefined ? undefined : Buffer.from(sharedSecret, 'base64');
     this.#admission = new Admission(this.#registry, secret);
-    this.#sinks = sinkNames.map((name, sink) =>
-      createSink(name, config.sinks[name]!, this.#host(sink, sinkNames.length, options)),
-    );
+    const made = this.#sinks.make(options.slots, config.sinks);
     const bindings = instantiate(
       module,
       memory,
@@ -96,7 +115,7 @@ export class SinkSide {
       map,
       config.limits.maxPayloadBytes,
     );
-    this.#keeper = this.#makeKeeper(sinkNames);
+    this.#keeper = this.#makeKeeper(names);
     this.#pipeline = new Pipeline(
       {
         memory,
@@ -104,8 +123,8 @@ export class SinkSide {
         bindings,
         consumer: this.#consumer,
         admission: this.#admission,
-        routes: new RouteTable(config.routes, sinkNames),
-        sinks: this.#sinks,
+        routes: new RouteTable(config.routes, options.slots),
+        sinks: this.#sinks.sinks,
         metaTypes: config.admission.metaTypes,
         journal: this.#journal,
         links: this.#keeper,
@@ -120,13 +139,14 @@ export class SinkSide {
       setInterval(() => this.#pollRegistry(), REGISTRY_POLL_MS),
       setInterval(() => this.#tell(), STATS_MS),
     ];
-    this.#started = this.#start();
+    this.#started = this.#start(made);
+    this.#reloading = this.#started;
   }
 
   /** Nothing comes before the sinks are ready: the primary waits for it. */
-  async #start(): Promise<void> {
+  async #start(sinks: readonly number[]): Promise<void> {
     try {
-      await Promise.all(this.#sinks.map((sink) => sink.start?.()));
+      await this.#sinks.start(sinks);
     } catch (error) {
       // Ends the thread, or the process where it has none of its own.
       setImmediate(() => {
@@ -139,10 +159,33 @@ export class SinkSide {
   }
 
   handle(message: ToPipeline): void {
-    if (message.t === 'folded') this.#pipeline.folded(message.ids);
-    else if (message.t === 'hold') this.#hold(message.sink, message.held);
-    else if (message.t === 'reload') this.#reload(message.config, message.sharedSecret);
-    else void this.#drain(message.deadlineMs, message.alone);
+    switch (message.t) {
+      case 'folded':
+        this.#pipeline.folded(message.ids);
+        break;
+      case 'hold':
+        this.#hold(message.sink, message.held);
+        break;
+      case 'drain':
+        void this.#drain(message.deadlineMs, message.alone);
+        break;
+      default:
+        this.#reloading = this.#reloading.then(() => this.#takeReload(message));
+    }
+  }
+
+  async #takeReload(message: Extract<ToPipeline, { revision: number }>): Promise<void> {
+    if (this.#closed) return;
+    if (message.t === 'sinks') {
+      const { config, slots, revision } = message;
+      this.#sharers = Math.max(this.#sharers, countOf(slots));
+      const problem = await this.#sinks.prepare(slots, config.sinks).then(() => {}, messageOf);
+      this.#up({ t: 'sinks-ready', revision, ...(problem === undefined ? {} : { problem }) });
+    } else if (message.t === 'sinks-undo') {
+      await this.#sinks.undo();
+    } else {
+      await this.#reload(message);
+    }
   }
 
   /** Takes all that is in the ring; for the I/O thread that this is on. */
@@ -164,17 +207,25 @@ export class SinkSide {
     else this.#consumer.sleep(this.#soon);
   };
 
-  #reload({ routes, admission }: Config, sharedSecret: string | undefined): void {
-    const names = this.#sinks.map(({ name }) => name);
+  async #reload({ config, slots, revision, sharedSecret }: WorkerReload): Promise<void> {
+    const { sinks, routes, admission } = config;
+    // All of it is there, but in a worker that began while the others were asked.
+    await this.#sinks.prepare(slots, sinks).catch((error) => {
+      fatal(this.#log, error);
+      process.exit(1);
+    });
     const { metaTypes } = admission;
-    this.#pipeline.reconfigure({ routes: new RouteTable(routes, names), metaTypes });
-    if (sharedSecret === undefined) return;
+    this.#pipeline.reconfigure({ routes: new RouteTable(routes, slots), metaTypes });
+    this.#sharers = countOf(slots);
+    const taken = this.#sinks.take(slots, sinks, revision);
+    if (sharedSecret === undefined) return await taken;
     this.#admission.changeSecret(Buffer.from(sharedSecret, 'base64'), SECRET_GRACE_MS);
     this.#pipeline.refreshKeys();
+    await taken;
   }
 
   #hold(name: string, held: boolean): void {
-    const sink = this.#sinks.findIndex((one) => one.name === name);
+    const sink = this.#sinks.names.indexOf(name);
     if (sink >= 0) this.#pipeline.hold(sink, held);
   }
 
@@ -185,10 +236,12 @@ export class SinkSide {
       if (session.verified && !session.settled) sessions += 1;
       this.#counters.take(session);
     }
-    const sinks: SinkStats[] = this.#sinks.map((sink, index) => {
+    this.#sinks.sweep();
+    const sinks: SinkStats[] = this.#sinks.sinks.flatMap((sink, index) => {
+      if (!sink) return [];
       const { name, kind } = sink;
       const status = sink.status?.() ?? { state: 'ok' as const };
-      return { name, kind, ...this.#pipeline.pressureOf(index), ...status };
+      return [{ name, kind, ...this.#pipeline.pressureOf(index), ...status }];
     });
     const isDue = last || now - this.#flowAt >= FLOW_MS;
     if (isDue) this.#flowAt = now;
@@ -215,9 +268,9 @@ export class SinkSide {
    * what is not done at the deadline.
    */
   async #drain(deadlineMs: number, alone?: boolean): Promise<void> {
-    await this.#started;
+    await this.#reloading;
     while (this.#pipeline.drain());
-    await Promise.all(this.#sinks.map((sink) => sink.close(deadlineMs * CLOSE_SHARE)));
+    await this.#sinks.close(deadlineMs * CLOSE_SHARE);
     await this.#pipeline.idle(alone);
     this.#tell(Date.now(), true);
     this.close();
@@ -242,10 +295,13 @@ export class SinkSide {
     });
   }
 
-  #host(sink: number, sinks: number, options: SinkSideOptions): SinkHost {
+  #up(message: ToPrimary): void {
+    this.#post({ t: 'up', message });
+  }
+
+  #host(sink: number, name: string, options: SinkSideOptions): SinkHost {
     const { map, memory } = options;
-    const share = Math.floor(map.poolBytes / sinks / 4096) * 4096;
-    const name = Object.keys(options.config.sinks)[sink]!;
+    const share = () => Math.floor(map.poolBytes / this.#sharers / 4096) * 4096;
     return {
       memory: new Uint8Array(memory.buffer),
       copy: memoryCopy(memory),
@@ -256,8 +312,10 @@ export class SinkSide {
         worker: options.index,
         workers: options.workers,
       },
-      poolBase: map.poolBase + sink * share,
-      poolBytes: share,
+      blocks: this.#blocks,
+      get poolBytes() {
+        return share();
+      },
       journal: this.#journal,
       delivered: (session, frames, bytes) =>
         (session as LiveSession).row.delivered(sink, frames, bytes),
@@ -265,10 +323,14 @@ export class SinkSide {
       keyOf: (sensor) => this.#admission.keys(sensor)?.current,
       note: (session, text) => {
         this.#log.warn({ session: session.id, sensor: session.sensor, sink: name }, text);
-        this.#post({ t: 'up', message: { t: 'note', sensor: session.sensor, text } });
+        this.#up({ t: 'note', sensor: session.sensor, text });
       },
     };
   }
+}
+
+function countOf(slots: readonly string[]): number {
+  return Math.max(1, slots.filter((name) => name !== '').length);
 }
 
 /** The log line of an error that ends a thread. */

@@ -94,6 +94,15 @@ export class Supervisor {
     if (worker?.isConnected()) worker.send(message);
   }
 
+  get count(): number {
+    return this.#seats.length;
+  }
+
+  /** Indexes of the workers that are there. */
+  get ready(): number[] {
+    return this.#seats.flatMap(({ ready, index }) => (ready ? index : []));
+  }
+
   /** Workers that begin from now on begin so. */
   change(change: Partial<WorkerStart>): void {
     this.#starts = this.#starts.map((start) => ({ ...start, ...change }));

@@ -34,6 +34,7 @@ import type {
   ToPipeline,
   ToPrimary,
   ToWorker,
+  WorkerReload,
   WorkerStart,
 } from './messages.js';
 import { planMemory } from './plan.js';
@@ -102,6 +103,7 @@ class GatewayWorker {
       sharedSecret: start.sharedSecret,
       workers,
       gateway: start.gateway,
+      slots: start.slots,
     };
     const secret = start.sharedSecret;
     this.#admission = new Admission(
@@ -121,7 +123,7 @@ class GatewayWorker {
         bindings: instantiate(module, memory, SCRATCH_PRODUCER, map, limits.maxPayloadBytes),
         blocks: new BuddyAllocator(map.arenaBase, map.assemblyBytes, 256, block),
         admission: this.#admission,
-        routes: new RouteTable(config.routes, Object.keys(config.sinks)),
+        routes: new RouteTable(config.routes, start.slots),
         idPrefix: `${Date.now().toString(36)}-${process.pid.toString(36)}`,
         firstFrameTimeoutMs: limits.firstFrameTimeoutMs,
         idleTimeoutMs: limits.idleTimeoutMs,
@@ -158,11 +160,13 @@ class GatewayWorker {
         this.#takeSources(message.sources);
         break;
       case 'reload':
-        this.#reload(message.config, message.sharedSecret);
+        this.#reload(message);
         this.#toPipeline(message);
         break;
       case 'folded':
       case 'hold':
+      case 'sinks':
+      case 'sinks-undo':
         this.#toPipeline(message);
         break;
       case 'link-granted':
@@ -208,7 +212,7 @@ class GatewayWorker {
     });
   }
 
-  #reload(config: Config, sharedSecret: string | undefined): void {
+  #reload({ config, slots, sharedSecret }: WorkerReload): void {
     const isOther = config.limits.handshakeTimeoutMs !== this.#config.limits.handshakeTimeoutMs;
     this.#config = config;
     if (isOther) {
@@ -220,7 +224,7 @@ class GatewayWorker {
     }
     const { firstFrameTimeoutMs, idleTimeoutMs } = config.limits;
     this.#intake.reconfigure({
-      routes: new RouteTable(config.routes, Object.keys(config.sinks)),
+      routes: new RouteTable(config.routes, slots),
       firstFrameTimeoutMs,
       idleTimeoutMs,
       timestampSkewSeconds: config.admission.timestampSkewSeconds,

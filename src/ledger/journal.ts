@@ -29,7 +29,7 @@ const DIRECTORY_MODE = 0o700;
 const FILE_MODE = 0o600;
 
 export interface JournalOptions {
-  /** The sinks' names; their order is that of the sink indexes. At most 16. */
+  /** The sinks' names; their order is that of the sink indexes. At most 16; may change: `renamed`. */
   sinks: readonly string[];
   /** Session slots of the worker. */
   sessions: number;
@@ -111,6 +111,14 @@ export class LedgerJournal implements FileJournal, RowOwner, FileRowOwner {
       rmSync(path, { force: true });
       throw error;
     }
+  }
+
+  /**
+   * `sinks` has changed: to be called before a session is routed by a new name.
+   * @throws GatewayError D4GW_E_LEDGER
+   */
+  renamed(): void {
+    this.#write(encodeHeader(this.#header), 0);
   }
 
   /**

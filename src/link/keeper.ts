@@ -64,6 +64,7 @@ export interface KeeperEvents {
  */
 export class LinkKeeper {
   readonly #store: LinkStore;
+  /** By slot; '' where there is none. */
   readonly #sinks: readonly string[];
   readonly #syncJournal: () => boolean;
   readonly #log: Logger;
@@ -97,7 +98,7 @@ export class LinkKeeper {
     const before = this.#store.held(link, session);
     const skips = new Map<string, Skip>();
     const resume = new Map<string, SinkResume>();
-    for (const sink of this.#sinks) {
+    for (const sink of this.#sinks.filter((name) => name !== '')) {
       const held = before?.sinks[sink];
       const skip = skipOf(held, attempt);
       skips.set(sink, skip);

@@ -20,13 +20,13 @@ export class Fanout {
    * @param resumed what stands before a sink's stream that goes on with an earlier session's
    */
   constructor(
-    sinks: readonly Sink[],
+    sinks: readonly (Sink | undefined)[],
     mask: number,
     session: SinkSession,
     resumed?: (index: number, name: string, stream: SinkStream) => SinkStream,
   ) {
     for (const [index, sink] of sinks.entries()) {
-      if ((mask & (1 << index)) === 0) continue;
+      if (!sink || (mask & (1 << index)) === 0) continue;
       const stream = sink.open(session);
       this.#indexes.push(index);
       this.#names.push(sink.name);

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { SinkConfig } from '../config/schema.js';
 
 /**
  * The contract between the data path and every sink.
@@ -28,6 +29,11 @@ export interface Sink {
    * deadline. Every `end()` resolves then.
    */
   close(deadlineMs?: number): Promise<void>;
+  /**
+   * Goes on under another configuration of its kind, with `host.poolBytes` as it is now: nothing that
+   * was taken is lost, and no stream ends. Without it, its configuration is as it was made.
+   */
+  reconfigure?(config: SinkConfig): Promise<void> | void;
   /** How it is, for the control plane: asked once a second, so it must cost nothing. */
   status?(): SinkStatus;
 }
@@ -168,8 +174,8 @@ export interface SinkHost {
   copy(target: number, source: number, bytes: number): void;
   readonly log: Logger;
   readonly place: SinkPlace;
-  /** Where blocks may be placed: `poolBytes` at `poolBase`, this sink's share. */
-  readonly poolBase: number;
+  /** Blocks of `memory`, which this worker's sinks share: `poolBytes` of them are this one's. */
+  readonly blocks: SinkBlocks;
   readonly poolBytes: number;
   /** Counts frames and payload bytes of a session as delivered by this sink. */
   delivered(session: SinkSession, frames: number, bytes: number): void;
@@ -181,6 +187,13 @@ export interface SinkHost {
   note(session: SinkSession, text: string): void;
   /** Journals the files that a sink has open, so that a crash can be reconciled. */
   readonly journal: FileJournal;
+}
+
+/** Gives out blocks of 4 KiB times a power of two, each at a multiple of 4 KiB. */
+export interface SinkBlocks {
+  /** Address of a block of that size; 0 where none is free. */
+  allocate(bytes: number): number;
+  free(address: number): void;
 }
 
 /** Where the gateway is, and which of its workers this is. */

@@ -43,7 +43,7 @@ export const PROCESS_DIED = 'process-died';
  * One process has it at a time. FORMAT.md describes what is on the disk.
  */
 export class Spool {
-  readonly #options: SpoolOptions;
+  #options: SpoolOptions;
   readonly #log: Logger;
   readonly #clock: Clock;
   readonly #files: SegmentFiles;
@@ -188,6 +188,13 @@ export class Spool {
     if (!this.#isOver(memoryBytes, this.#options.maxBytes)) return false;
     this.#wasFull = true;
     return true;
+  }
+
+  /** Its bounds are others from now on. */
+  limit(bounds: Pick<SpoolOptions, 'maxBytes' | 'memoryBytes'>): void {
+    this.#options = { ...this.#options, ...bounds };
+    this.#changed();
+    this.#writer.kick();
   }
 
   /** @returns what takes the callback back */

@@ -24,9 +24,10 @@ export class Counters implements Tally {
   #flow = new Map<string, Flow>();
   #session: CountedSession | undefined;
 
+  /** @param sinks names by slot; they may change */
   constructor(sinks: readonly string[]) {
     this.#sinks = sinks;
-    for (const sink of sinks) this.#delivered[sink] = { frames: 0, bytes: 0 };
+    for (const sink of sinks) if (sink !== '') this.#delivered[sink] = { frames: 0, bytes: 0 };
   }
 
   /** Takes what was counted of a session since the last time. */

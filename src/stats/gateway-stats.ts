@@ -19,8 +19,11 @@ export interface WorkerView {
 export interface SinkView {
   name: string;
   kind: string;
-  /** `stopped`: held by an operator. `failing`: on some worker it delivers nothing now. */
-  state: 'ok' | 'full' | 'failing' | 'stopped';
+  /**
+   * `stopped`: held by an operator. `failing`: on some worker it delivers nothing now. `leaving`: it
+   * was removed, and serves the sessions that began with it.
+   */
+  state: 'ok' | 'full' | 'failing' | 'stopped' | 'leaving';
   delivered: Amount;
   lastError: { text: string; at: number } | null;
   spool: { bytes: number; maxBytes: number } | null;
@@ -36,7 +39,8 @@ type Totals = Tallies & { dropped: Record<string, Record<string, Amount>> };
  * what they had in hand after that the ledger settles.
  */
 export class GatewayStats {
-  readonly #sinkKinds: ReadonlyMap<string, string>;
+  #sinkKinds: ReadonlyMap<string, string>;
+  #leaving: readonly string[] = [];
   readonly #workers: WorkerView[];
   readonly #held: ReadonlySet<string>;
   #retired = noTotals();
@@ -54,6 +58,15 @@ export class GatewayStats {
     }));
     this.#sinkKinds = sinkKinds;
     this.#held = held;
+  }
+
+  /**
+   * The sinks are others.
+   * @param leaving names of those that were removed, and still finish
+   */
+  sinksAre(kinds: ReadonlyMap<string, string>, leaving: readonly string[]): void {
+    this.#sinkKinds = kinds;
+    this.#leaving = leaving;
   }
 
   told(worker: number, stats: WorkerStats, at: number): void {
@@ -98,6 +111,10 @@ export class GatewayStats {
     return totals;
   }
 
+  #calm(sink: string): 'ok' | 'leaving' {
+    return this.#leaving.includes(sink) ? 'leaving' : 'ok';
+  }
+
   sinks(totals = this.totals()): SinkView[] {
     return [...this.#sinkKinds].map(([name, kind]) => {
       const own = this.#workers.flatMap(
@@ -112,7 +129,7 @@ export class GatewayStats {
       return {
         name,
         kind,
-        state: isHeld ? 'stopped' : isFailing ? 'failing' : isFull ? 'full' : 'ok',
+        state: isHeld ? 'stopped' : isFailing ? 'failing' : isFull ? 'full' : this.#calm(name),
         delivered: totals.delivered[name] ?? { frames: 0, bytes: 0 },
         lastError: errors.sort((a, b) => b.at - a.at)[0] ?? null,
         spool: spools.length === 0 ? null : sumOf(spools, { bytes: 0, maxBytes: 0 }),

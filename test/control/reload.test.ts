@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -141,9 +141,23 @@ describe('a reload', () => {
       ],
       [
         (config) => {
-          config.sinks.more = { kind: 'blackhole' };
+          config.sinks.other = { kind: 'files', dir: './data/other' };
+          config.routes = [{ to: ['disk'] }];
         },
-        /sinks\.more: a change needs a restart/,
+        /sinks\.other\.kind: a change needs a restart of the gateway, or a sink of another name/,
+      ],
+      [
+        (config) => {
+          config.sinks.more = { kind: 'files', dir: './secret/below' };
+        },
+        /sink more: can't write to/,
+      ],
+      [
+        (config) => {
+          config.sinks.more = { kind: 'archive', dir: './blocked' };
+          config.sinks.disk.rotateSeconds = 7;
+        },
+        /nothing was reloaded: .*blocked/,
       ],
       [
         (config) => {
@@ -177,6 +191,10 @@ describe('a reload', () => {
         /secretFile: .* does not exist/,
       ],
     ];
+    // Found only where a worker begins it: the others have made it ready by then.
+    const account = join(dir, 'blocked', '1', 'account');
+    mkdirSync(account, { recursive: true });
+    writeFileSync(join(account, 'data.mdb'), 'x'.repeat(8192));
     for (const [edit, reason] of wrong) {
       writeFileSync(gateway.configFile, good);
       change(edit);

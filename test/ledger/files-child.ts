@@ -3,6 +3,7 @@ import { LedgerJournal } from '../../src/ledger/journal.js';
 import type { SessionRow } from '../../src/ledger/session-row.js';
 import { FilesSink } from '../../src/sinks/files/files-sink.js';
 import type { Compression } from '../../src/sinks/files/names.js';
+import { blocksOf } from '../../src/sinks/files/pool.js';
 import type { SinkHost, SinkSession, SinkStream } from '../../src/sinks/sink.js';
 import { META, type Random, seeded, sensorUuid } from './simulation.js';
 
@@ -74,7 +75,7 @@ const host: SinkHost = {
   copy: (target, source, bytes) => memory.copyWithin(target, source, source + bytes),
   log: pino({ level: 'silent' }),
   place: { dataDir: '/nowhere', gateway: 'g', worker: 0, workers: 1 },
-  poolBase: POOL_AT,
+  blocks: blocksOf(POOL_AT, POOL_BYTES),
   poolBytes: POOL_BYTES,
   delivered: (session, frames, bytes) => rows.get(session.id)!.delivered(0, frames, bytes),
   drain: () => drained?.(),

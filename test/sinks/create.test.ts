@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { pino } from 'pino';
 import { createSink } from '../../src/sinks/create.js';
+import { blocksOf } from '../../src/sinks/files/pool.js';
 import type { SinkHost } from '../../src/sinks/sink.js';
 import { DEFAULTS, tempDir } from './files/rig.js';
 
@@ -12,7 +13,7 @@ function countingHost(): { host: SinkHost; counts: { frames: number; bytes: numb
     copy: () => assert.fail('no payload is stored here'),
     log: pino({ level: 'silent' }),
     place: { dataDir: '/nowhere', gateway: 'g', worker: 0, workers: 1 },
-    poolBase: 4096,
+    blocks: blocksOf(4096, 32_768),
     poolBytes: 32_768,
     delivered: (_session, frames, bytes) => counts.push({ frames, bytes }),
     drain: () => {},

@@ -145,8 +145,11 @@ export const sink = z.object({
   name: z.string(),
   kind: z.string(),
   state: z
-    .enum(['ok', 'full', 'failing', 'stopped'])
-    .describe('full: it holds its sessions back. failing: it can deliver nothing. stopped: held.'),
+    .enum(['ok', 'full', 'failing', 'stopped', 'leaving'])
+    .describe(
+      'full: it holds its sessions back. failing: it can deliver nothing. stopped: held. leaving: ' +
+        'removed by a reload, it serves the sessions that began with it.',
+    ),
   delivered: amount.describe('Since the gateway began.'),
   lastError: z.object({ text: z.string(), at: time }).nullable(),
   spool: z.object({ bytes: count, maxBytes: count }).nullable(),

@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ArchiveSinkConfig } from '../../config/schema.js';
+import type { ArchiveSinkConfig, SinkConfig } from '../../config/schema.js';
 import type { SpoolSession } from '../../spool/session-record.js';
 import { CLOSE_DEADLINE_MS, Spool } from '../../spool/spool.js';
 import { HEADER_BYTES } from '../../wire/layout.js';
@@ -57,7 +57,7 @@ export class ArchiveSink implements Sink {
   readonly name: string;
   readonly #config: ArchiveSinkConfig;
   readonly #host: SinkHost;
-  readonly #keepBytes: number;
+  #keepBytes: number;
   /** Of workers that are no more: nothing is added to them. Oldest first. */
   readonly #left: Spool[] = [];
   #own!: Spool;
@@ -86,6 +86,13 @@ export class ArchiveSink implements Sink {
       if (index < workers || index % workers !== worker) continue;
       this.#left.push(await this.#open(join(dir, String(index))));
     }
+    this.#expire();
+  }
+
+  /** Of what may differ, `keepBytes` alone. */
+  reconfigure(config: SinkConfig): void {
+    const { keepBytes } = config as ArchiveSinkConfig;
+    this.#keepBytes = Math.floor(keepBytes / this.#host.place.workers);
     this.#expire();
   }
 

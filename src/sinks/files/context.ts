@@ -39,16 +39,22 @@ export interface FilesStats {
   filesVanished: number;
 }
 
+/** What a file keeps to from its beginning to its end. */
+export interface FilesSettings {
+  readonly options: FilesSinkOptions;
+  readonly directories: Directories;
+}
+
 /** What the streams of one sink share. */
 export interface FilesContext {
   readonly name: string;
-  readonly options: FilesSinkOptions;
+  /** For files that are begun from now on. */
+  settings: FilesSettings;
   readonly host: SinkHost;
   readonly clock: Clock;
   readonly pool: BlockPool;
   readonly outage: Outage;
   readonly fds: FdCache;
-  readonly directories: Directories;
   /** Compressions under way at once. */
   readonly compressing: Limiter;
   /** Files of which a damaged end is being moved: one at a time, for it is read into memory. */

@@ -1,9 +1,11 @@
 import { mkdir, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import type { FilesSinkConfig, SinkConfig } from '../../config/schema.js';
 import { GatewayError, messageOf } from '../../errors.js';
 import type { Sink, SinkHost, SinkSession, SinkStatus, SinkStream } from '../sink.js';
 import { type Clock, SYSTEM_CLOCK } from './clock.js';
-import type { FilesContext, FilesSinkOptions, FilesStats } from './context.js';
+import type { FilesContext, FilesSettings, FilesSinkOptions, FilesStats } from './context.js';
 import { DirectAccess, openDirect } from './direct.js';
 import { Directories } from './directories.js';
 import { FdCache } from './fd-cache.js';
@@ -20,6 +22,8 @@ export const CLOSE_DEADLINE_MS = 8000;
 const LATE_CLOSE_MS = 200;
 /** Compressions under way at once: libuv's pool has four threads, which write too. */
 const COMPRESSIONS_MAX = 4;
+/** Directories of earlier configurations that are watched for being moved away. */
+const FORMER_MAX = 8;
 
 /** Stores each session's stream in files that stand alone: see `FileStream` and `placeOf`. */
 export class FilesSink implements Sink {
@@ -28,6 +32,8 @@ export class FilesSink implements Sink {
   readonly #context: FilesContext;
   readonly #sweep: Sweep;
   readonly #streams = new Set<FileStream>();
+  /** Of configurations before: files may still be open below them. */
+  readonly #former: Directories[] = [];
   /** The data path was asked for no more, and waits for `host.drain()`. */
   #isPaused = false;
   #closing: Promise<void> | undefined;
@@ -43,17 +49,14 @@ export class FilesSink implements Sink {
     this.name = name;
     const sweep = new Sweep(clock);
     this.#sweep = sweep;
-    const isPlain = options.compress === 'none';
-    const blockBytesMax = isPlain ? BLOCK_BYTES_MAX : ENCODED_BLOCK_BYTES_MAX;
     this.#context = {
       name,
-      options,
+      settings: settingsOf(options),
       host,
       clock,
-      pool: new BlockPool(host.memory, host.poolBase, host.poolBytes, blockBytesMax),
+      pool: new BlockPool(host.memory, host.blocks, host.poolBytes, blockBytesMax(options)),
       outage: new Outage(host.log, options.dir, clock, () => this.#drainIfReady()),
       fds: new FdCache(new DirectAccess(host.log, direct), openFiles),
-      directories: new Directories(options.dir, options.fsync === 'always'),
       compressing: new Limiter(COMPRESSIONS_MAX),
       splitting: new Limiter(1),
       stats: { filesFinished: 0, bytesWritten: 0, bytesDirect: 0, rawStreams: 0, filesVanished: 0 },
@@ -96,6 +99,22 @@ export class FilesSink implements Sink {
     return stream;
   }
 
+  /** What is open is finished as it was begun; what differs for good ends at the next boundary. */
+  reconfigure(config: SinkConfig): void {
+    const options = config as FilesSinkConfig;
+    const { settings: before, pool, host, outage, unflushed, aging, unsynced } = this.#context;
+    pool.resize(host.poolBytes, blockBytesMax(options));
+    if (isDeepStrictEqual(options, before.options)) return;
+    this.#former.push(before.directories);
+    while (this.#former.length > FORMER_MAX) void this.#former.shift()!.close();
+    this.#context.settings = settingsOf(options);
+    outage.dir = options.dir;
+    unflushed.wait(options.flushMs);
+    aging.wait(options.rotateSeconds * 1000);
+    unsynced.wait(options.fsyncIntervalMs);
+    for (const stream of this.#streams) stream.age();
+  }
+
   /**
    * Ends all streams and resolves when all is delivered, or at the deadline: what the file system
    * has not taken by then stays undelivered, and the files concerned stay `.part`. Every `end()`
@@ -107,7 +126,7 @@ export class FilesSink implements Sink {
   }
 
   async #close(deadlineMs: number): Promise<void> {
-    const { clock, outage, fds, directories } = this.#context;
+    const { clock, outage, fds, settings } = this.#context;
     const ends = Promise.all([...this.#streams].map((stream) => stream.end()));
     let cancel = () => {};
     const deadline = new Promise<'late'>((resolve) => {
@@ -122,7 +141,11 @@ export class FilesSink implements Sink {
       for (const stream of this.#streams) stream.giveUp();
       await ends;
     }
-    const closed = Promise.all([fds.closeAll(), directories.close()]).then(() => {});
+    const directories = [settings.directories, ...this.#former];
+    const closed = Promise.all([
+      fds.closeAll(),
+      ...directories.map((directory) => directory.close()),
+    ]).then(() => {});
     if (!isLate) return await closed;
     // An operation may hang for good: its file stays open.
     await Promise.race([
@@ -166,6 +189,14 @@ export class FilesSink implements Sink {
     this.#isPaused = false;
     host.drain();
   }
+}
+
+function settingsOf(options: FilesSinkOptions): FilesSettings {
+  return { options, directories: new Directories(options.dir, options.fsync === 'always') };
+}
+
+function blockBytesMax({ compress }: FilesSinkOptions): number {
+  return compress === 'none' ? BLOCK_BYTES_MAX : ENCODED_BLOCK_BYTES_MAX;
 }
 
 /**

@@ -20,7 +20,8 @@ export class GivenUp extends Error {}
  */
 export class Outage {
   readonly #log: Logger;
-  readonly #dir: string;
+  /** The sink's directory, for the log. */
+  dir: string;
   readonly #clock: Clock;
   readonly #changed: () => void;
   readonly #operations = new Limiter(OPERATIONS_MAX);
@@ -33,12 +34,11 @@ export class Outage {
   #wake = new Set<() => void>();
 
   /**
-   * @param dir the sink's directory, for the log
    * @param changed called when an outage begins or ends
    */
   constructor(log: Logger, dir: string, clock: Clock, changed: () => void) {
     this.#log = log;
-    this.#dir = dir;
+    this.dir = dir;
     this.#clock = clock;
     this.#changed = changed;
   }
@@ -88,7 +88,7 @@ export class Outage {
     this.#over = new Promise((resolve) => {
       end = resolve;
     });
-    const dir = this.#dir;
+    const { dir } = this;
     const error = messageOf(refusal);
     this.#lastError = { text: error, at: this.#clock.now() };
     this.#log.error({ dir, error }, 'the files sink takes no more: writing failed');

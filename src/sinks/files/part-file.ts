@@ -3,11 +3,11 @@ import { copyFile, type FileHandle, open, rename, stat, unlink } from 'node:fs/p
 import { constants as osConstants } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { FileRecord, SinkSession } from '../sink.js';
-import type { FilesContext } from './context.js';
+import type { FilesContext, FilesSinkOptions } from './context.js';
 import { DIRECT_ALIGNMENT_BYTES, nextStep } from './direct.js';
-import { exists, hasCode, syncDirectory } from './directories.js';
+import { type Directories, exists, hasCode, syncDirectory } from './directories.js';
 import type { OpenFile } from './fd-cache.js';
-import { fullExtension, numbered, PART_SUFFIX, placeOf } from './names.js';
+import { type Compression, fullExtension, numbered, PART_SUFFIX, placeOf } from './names.js';
 
 /** Files of one sensor, type and second. */
 const NUMBER_MAX = 1_000_000;
@@ -57,6 +57,9 @@ export class PartFile {
   /** It was removed while it was written; what followed is kept as raw. */
   vanished = false;
   readonly #context: FilesContext;
+  /** As they were when it was begun: a reload holds for the next file. */
+  readonly #options: FilesSinkOptions;
+  readonly #directories: Directories;
   readonly #session: SinkSession;
   readonly #owner: FileOwner;
   #ext: string;
@@ -77,10 +80,16 @@ export class PartFile {
   /** @param ext without what compression adds */
   constructor(context: FilesContext, session: SinkSession, owner: FileOwner, ext: string) {
     this.#context = context;
+    this.#options = context.settings.options;
+    this.#directories = context.settings.directories;
     this.#session = session;
     this.#owner = owner;
     this.#ext = ext;
     this.#openedAt = context.clock.now();
+  }
+
+  get compress(): Compression {
+    return this.#options.compress;
   }
 
   requestSync(): void {
@@ -117,7 +126,7 @@ export class PartFile {
       await this.#firstFree(0, (number) =>
         this.#createMeta(join(directory, numbered(base, number)), number, before),
       );
-      if (this.#context.options.fsync === 'always') await syncDirectory(directory);
+      if (this.#options.fsync === 'always') await syncDirectory(directory);
     });
   }
 
@@ -127,7 +136,7 @@ export class PartFile {
       const { handle } = file;
       await this.#write(file, data, chunk);
       if (fstatSync(handle.fd).nlink === 0) throw new Vanished();
-      if (this.#context.options.fsync !== 'always') return;
+      if (this.#options.fsync !== 'always') return;
       await handle.datasync().catch((error: unknown) => {
         chunk.written = 0; // the kernel may have dropped what it failed to write
         throw error;
@@ -135,7 +144,7 @@ export class PartFile {
     });
     this.diskBytes += data.length;
     this.#context.stats.bytesWritten += data.length;
-    if (this.#context.options.fsync !== 'interval') return;
+    if (this.#options.fsync !== 'interval') return;
     this.#isDirty = true;
     this.#context.unsynced.add(this);
   }
@@ -161,7 +170,7 @@ export class PartFile {
 
   /** Runs `task` on the open file, for what is no appending. */
   async use<T>(task: (handle: FileHandle) => Promise<T>): Promise<T> {
-    this.#isDirty = this.#context.options.fsync !== 'never';
+    this.#isDirty = this.#options.fsync !== 'never';
     return await this.#use(({ handle }) => task(handle));
   }
 
@@ -176,7 +185,7 @@ export class PartFile {
         break;
       } catch (error) {
         if (!hasCode(error, 'ENOENT') && !(error instanceof Vanished)) throw error;
-        await this.#context.directories.assertNotMoved();
+        await this.#directories.assertNotMoved();
         if (isAgain) {
           this.#lost();
           break;
@@ -218,7 +227,8 @@ export class PartFile {
 
   /** Runs `task` in the file's directory, which it makes where it is missing. */
   async #inDirectory(task: (directory: string, base: string) => Promise<void>): Promise<void> {
-    const { options, directories } = this.#context;
+    const options = this.#options;
+    const directories = this.#directories;
     const { directory, base } = placeOf(options.dir, this.#session, this.#openedAt);
     const { next } = this.#owner;
     this.#directory = directory;
@@ -249,7 +259,8 @@ export class PartFile {
    * alone may give the name to a file, so once the final name is seen to be free it stays free.
    */
   async #createPart(stem: string, before: Tally): Promise<boolean> {
-    const { host, options, name, fds } = this.#context;
+    const { host, name, fds } = this.#context;
+    const options = this.#options;
     const finalPath = `${stem}.${fullExtension(this.#ext, options.compress)}`;
     const path = finalPath + PART_SUFFIX;
     // Not even for a moment may the journal name a file that another process is writing.
@@ -285,7 +296,8 @@ export class PartFile {
    * journaled as a file of its own: killed before its stream's first file, it is counted for itself.
    */
   async #createMeta(stem: string, number: number, before: Tally): Promise<boolean> {
-    const { host, options, name } = this.#context;
+    const { host, name } = this.#context;
+    const options = this.#options;
     const meta = this.#session.meta;
     if (meta === undefined || this.#metaNumber === number) return true;
     const path = `${stem}.${META_EXT}`;
@@ -345,7 +357,8 @@ export class PartFile {
   }
 
   async #use<T>(task: (file: OpenFile) => Promise<T>): Promise<T> {
-    const { fds, directories } = this.#context;
+    const { fds } = this.#context;
+    const directories = this.#directories;
     for (let isAgain = false; ; isAgain = true) {
       let opened = false;
       try {
@@ -386,7 +399,7 @@ export class PartFile {
   }
 
   async #rename(): Promise<void> {
-    const { fsync } = this.#context.options;
+    const { fsync } = this.#options;
     const isForced = fsync === 'always' || this.#session.resume !== undefined;
     await (isForced ? this.force() : this.sync());
     await this.#context.fds.close(this);
@@ -407,7 +420,7 @@ export class PartFile {
   async #remove(): Promise<void> {
     await unlink(this.path).catch(async (error: unknown) => {
       if (!hasCode(error, 'ENOENT')) throw error;
-      await this.#context.directories.assertNotMoved();
+      await this.#directories.assertNotMoved();
     });
     const stem = join(this.#directory, stemOf(this.#finalPath));
     await this.#removeMeta(stem);

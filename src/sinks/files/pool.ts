@@ -1,4 +1,5 @@
 import { BuddyAllocator } from '../../ring/buddy.js';
+import type { SinkBlocks } from '../sink.js';
 
 /** A new stream's block; ten thousand that trickle must fit the pool. */
 export const BLOCK_BYTES_MIN = 4096;
@@ -35,34 +36,56 @@ export interface Block {
 }
 
 /**
+ * The memory that all sinks of a worker take their blocks from.
+ * @param base its address, a multiple of 4096
+ */
+export function blocksOf(base: number, bytes: number): SinkBlocks {
+  if (bytes < BLOCK_BYTES_MIN) return { allocate: () => 0, free: () => {} };
+  return new BuddyAllocator(
+    base,
+    bytes,
+    BLOCK_BYTES_MIN,
+    Math.min(BLOCK_BYTES_MAX, powerOfTwoBelow(bytes)),
+  );
+}
+
+/**
  * The sink's blocks: out of its share of the worker's memory, or, when that is exhausted, out of
  * the heap. The latter is bounded by the sink contract: between a `write` that returned false and
  * the pause that follows, what is in the ring still comes.
  */
 export class BlockPool {
   readonly #memory: Uint8Array;
-  readonly #buddy: BuddyAllocator | undefined;
-  readonly #blockBytesMax: number;
-  readonly #highBytes: number;
-  readonly #lowBytes: number;
+  readonly #blocks: SinkBlocks;
+  #shareBytes = 0;
+  #blockBytesMax = 0;
+  #highBytes = 0;
+  #lowBytes = 0;
   #pooledBytes = 0;
   #overflowBytes = 0;
   #fillingBytes = 0;
   /** Busy streams' blocks that are being filled. */
   #busyBlocks = 0;
 
-  /** @param base address of the pool, a multiple of 4096 */
+  /**
+   * @param blocks what all sinks of the worker share
+   * @param bytes how much of it is this sink's
+   */
   constructor(
     memory: Uint8Array,
-    base: number,
+    blocks: SinkBlocks,
     bytes: number,
     blockBytesMax = ENCODED_BLOCK_BYTES_MAX,
   ) {
     this.#memory = memory;
+    this.#blocks = blocks;
+    this.resize(bytes, blockBytesMax);
+  }
+
+  /** Its share is another. What is in use beyond it is given back as it is written. */
+  resize(bytes: number, blockBytesMax: number): void {
+    this.#shareBytes = bytes;
     this.#blockBytesMax = Math.min(blockBytesMax, powerOfTwoBelow(bytes * BLOCK_SHARE_MAX));
-    if (bytes >= BLOCK_BYTES_MIN) {
-      this.#buddy = new BuddyAllocator(base, bytes, BLOCK_BYTES_MIN, this.#blockBytesMax);
-    }
     this.#highBytes = bytes * HIGH_WATER;
     this.#lowBytes = bytes * LOW_WATER;
   }
@@ -101,9 +124,9 @@ export class BlockPool {
   allocate(size: number, needed: number): Block {
     const isBusy = size > BLOCK_BYTES_MIN;
     if (isBusy) this.#busyBlocks += 1;
-    let bytes = Math.min(size, this.#blockBytesMax, this.#shareBytes());
+    let bytes = Math.min(size, this.#blockBytesMax, this.#streamBytes());
     for (;;) {
-      const address = this.#buddy?.allocate(bytes) ?? 0;
+      const address = this.#pooled(bytes);
       if (address !== 0) {
         this.#pooledBytes += bytes;
         const { buffer, byteOffset } = this.#memory;
@@ -124,6 +147,10 @@ export class BlockPool {
     return { bytes: Buffer.allocUnsafeSlow(bytes), address: 0, isFilling: true, isBusy };
   }
 
+  #pooled(bytes: number): number {
+    return this.#pooledBytes + bytes > this.#shareBytes ? 0 : this.#blocks.allocate(bytes);
+  }
+
   /** The block is full, or due: from now on it is being written. */
   seal(block: Block): void {
     if (!block.isFilling) return;
@@ -133,7 +160,7 @@ export class BlockPool {
   }
 
   /** What the next block may have. */
-  #shareBytes(): number {
+  #streamBytes(): number {
     const leftBytes = Math.max(0, this.#lowBytes - this.#fillingBytes);
     const equalBytes = this.#lowBytes / 2 / Math.max(1, this.#busyBlocks);
     return powerOfTwoBelow(Math.min(equalBytes, leftBytes * LEFT_SHARE_MAX));
@@ -146,7 +173,7 @@ export class BlockPool {
       return;
     }
     this.#pooledBytes -= block.bytes.length;
-    this.#buddy!.free(block.address);
+    this.#blocks.free(block.address);
   }
 }
 

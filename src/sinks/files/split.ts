@@ -1,5 +1,4 @@
 import { type Decoded, decode, encode } from './compress.js';
-import type { FilesContext } from './context.js';
 import { type Chunk, type PartFile, type Tally, writeAll } from './part-file.js';
 
 const COPY_BYTES = 256 * 1024;
@@ -22,7 +21,6 @@ interface End {
  * is it in neither file.
  */
 export class Split {
-  readonly #context: FilesContext;
   readonly #from: PartFile;
   readonly #into: PartFile;
   readonly #at: number;
@@ -30,8 +28,7 @@ export class Split {
   #end: End | undefined;
 
   /** @param at position in the file's uncompressed content */
-  constructor(context: FilesContext, from: PartFile, into: PartFile, at: number) {
-    this.#context = context;
+  constructor(from: PartFile, into: PartFile, at: number) {
     this.#from = from;
     this.#into = into;
     this.#at = at;
@@ -57,7 +54,7 @@ export class Split {
 
   /** Copies the end of the one file to the other, and says how the first is to end. */
   async #copy(before: Tally): Promise<End | undefined> {
-    const { compress } = this.#context.options;
+    const { compress } = this.#from;
     const start = compress === 'none' ? { plain: this.#at, disk: this.#at } : this.#from.mark;
     return await this.#from.use(async (handle) => {
       let plain = start.plain;
@@ -78,7 +75,7 @@ export class Split {
 
   /** The file is to end `cut` bytes into the content of one frame. */
   async #endWithin(piece: Decoded, cut: number): Promise<End> {
-    const { compress } = this.#context.options;
+    const { compress } = this.#from;
     const chunk = { written: 0 };
     // Uncompressed, the reading began at the cut.
     if (compress === 'none' || cut === 0)
@@ -89,7 +86,7 @@ export class Split {
 
   async #append(plain: Uint8Array, before: Tally): Promise<void> {
     const into = this.#into;
-    const { compress } = this.#context.options;
+    const { compress } = into;
     const data = compress === 'none' ? plain : await encode(plain, compress);
     const bytes = before.bytes + into.plainBytes + plain.length;
     into.record?.intent(into.diskBytes + data.length, before.frames, bytes);

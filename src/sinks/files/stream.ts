@@ -127,7 +127,7 @@ export class FileStream implements SinkStream, StreamVisitor {
   cutAt(): number {
     const piece = this.#piece;
     if (piece === undefined || piece.isDue || piece.file.vanished) return 0;
-    return piece.start + piece.carriedBytes + this.#context.options.rotateBytes;
+    return piece.start + piece.carriedBytes + this.#context.settings.options.rotateBytes;
   }
 
   append(bytes: Uint8Array, from: number, to: number): void {
@@ -357,7 +357,7 @@ export class FileStream implements SinkStream, StreamVisitor {
    */
   #leadOf(block: Block): number {
     const isDirect = block.address !== 0 && block.bytes.length > DIRECT_BYTES_MIN;
-    if (!isDirect || this.#context.options.compress !== 'none') return 0;
+    if (!isDirect || this.#piece!.file.compress !== 'none') return 0;
     return this.#piece!.gatheredBytes % DIRECT_ALIGNMENT_BYTES;
   }
 

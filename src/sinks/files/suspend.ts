@@ -1,5 +1,4 @@
 import { decode, encode } from './compress.js';
-import type { FilesContext } from './context.js';
 import { type PartFile, type Tally, writeAll } from './part-file.js';
 
 /** The end of a file, behind its last whole record. */
@@ -17,13 +16,9 @@ export interface FileEnd {
  * @param at where it begins in the file's uncompressed content
  * @returns undefined where there is none
  */
-export async function endOf(
-  context: FilesContext,
-  file: PartFile,
-  at: number,
-): Promise<FileEnd | undefined> {
+export async function endOf(file: PartFile, at: number): Promise<FileEnd | undefined> {
   if (file.record === undefined || file.plainBytes <= at) return undefined;
-  const { compress } = context.options;
+  const { compress } = file;
   const mark = file.mark.plain <= at ? file.mark : { plain: 0, disk: 0 };
   const start = compress === 'none' ? { plain: at, disk: at } : mark;
   const parts: Uint8Array[] = [];

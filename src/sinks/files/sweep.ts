@@ -43,7 +43,7 @@ export class Sweep {
 /** As all items wait the same time, the order of their coming is that of their going. */
 export class DueList<T> {
   readonly #due = new Map<T, number>();
-  readonly #delayMs: number;
+  #delayMs: number;
   readonly #call: (item: T) => void;
   readonly #clock: Clock;
   readonly #arm: (at: number) => void;
@@ -63,6 +63,15 @@ export class DueList<T> {
   get next(): number {
     for (const at of this.#due.values()) return at;
     return Number.POSITIVE_INFINITY;
+  }
+
+  /** Items wait so long from now on, those that are on the list too. */
+  wait(delayMs: number): void {
+    const now = this.#clock.monotonic();
+    const change = delayMs - this.#delayMs;
+    this.#delayMs = delayMs;
+    for (const [item, at] of this.#due) this.#due.set(item, Math.max(now, at + change));
+    if (this.#due.size > 0) this.#arm(this.next);
   }
 
   /** Adds an item that is not on the list. */

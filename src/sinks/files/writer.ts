@@ -114,7 +114,7 @@ export class StreamWriter implements FileOwner {
   }
 
   split(from: PartFile, into: PartFile, at: number): void {
-    this.push({ kind: 'split', file: from, split: new Split(this.#context, from, into, at) });
+    this.push({ kind: 'split', file: from, split: new Split(from, into, at) });
   }
 
   /** Forces a file to the disk, behind all that was pushed; its directory too. */
@@ -235,7 +235,7 @@ export class StreamWriter implements FileOwner {
 
   /** The end is kept before it is cut off: at no moment is it in neither place. */
   async #suspend({ file, at, part }: { file: PartFile; at: number; part: OpenPart }) {
-    const ending = file.vanished ? undefined : await endOf(this.#context, file, at);
+    const ending = file.vanished ? undefined : await endOf(file, at);
     await this.#keep(part, ending?.tail);
     if (ending) await ending.cut(this.tally);
   }
@@ -320,8 +320,8 @@ export class StreamWriter implements FileOwner {
   }
 
   async #encoded(item: DataItem, attempt: Attempt): Promise<Uint8Array> {
-    const { options, compressing } = this.#context;
-    const { compress } = options;
+    const { compressing } = this.#context;
+    const { compress } = item.file;
     if (compress === 'none') return item.data;
     attempt.encoded ??= compressing.run(() => encode(item.data, compress));
     try {
@@ -335,7 +335,7 @@ export class StreamWriter implements FileOwner {
   /** Compresses the next item's data while this one's is written. */
   #prepareNext(): void {
     const next = this.#items[1];
-    if (next?.kind !== 'data' || this.#context.options.compress === 'none') return;
+    if (next?.kind !== 'data' || next.file.compress === 'none') return;
     this.#encoded(next, this.#attempt(next)).catch(() => {}); // tried again in its turn
   }
 }

@@ -6,7 +6,7 @@ import type { SinkHost } from '../sink.js';
 import { LinkUpstream } from './link/link-upstream.js';
 import { PlainUpstream } from './plain-upstream.js';
 import { linkToken, RELAY_MENDS, secureOptions } from './prepare.js';
-import { RelaySink } from './relay-sink.js';
+import { type RelaySending, RelaySink } from './relay-sink.js';
 import { relaySecrets, secretPaths } from './secrets.js';
 
 /**
@@ -14,39 +14,42 @@ import { relaySecrets, secretPaths } from './secrets.js';
  * @throws GatewayError D4GW_E_SINK or D4GW_E_CERTIFICATE
  */
 export function createRelay(name: string, config: RelaySinkConfig, host: SinkHost): RelaySink {
-  if (isLink(config.to)) return createLink(name, config, host);
+  const limitedLog = new RateLimitedLog(host.log);
+  const sendingOf = (given: RelaySinkConfig) =>
+    isLink(given.to) ? link(name, given, host, limitedLog) : plain(name, given, host, limitedLog);
+  return new RelaySink({ name, config, host, sendingOf });
+}
+
+/** A relay to a plain D4 server. */
+function plain(
+  name: string,
+  config: RelaySinkConfig,
+  host: SinkHost,
+  limitedLog: RateLimitedLog,
+): RelaySending {
   const { dataDir, workers } = host.place;
   const target = parseTarget(config.to);
   if (target.kind === 'stdout') throw new RangeError(`sinks.${name}.to: ${config.to}`);
   const secure = secureOptions(name, config);
   const isResigned = config.mode === 'resign';
   const secrets = isResigned ? relaySecrets(secretPaths(dataDir, name, config)) : undefined;
-  const limitedLog = new RateLimitedLog(host.log);
   const maxConnections = Math.max(1, Math.floor(config.maxConnections / workers));
   const { log } = host;
   const keyOf = (sensor: string) => host.keyOf(sensor);
-  return new RelaySink({
-    name,
-    config,
-    host,
+  const context = { config, target, secure, maxConnections, secrets, keyOf, log, limitedLog };
+  return {
     secret: secrets?.secret,
-    upstream: (claims) => (options) =>
-      new PlainUpstream(options, {
-        config,
-        target,
-        secure,
-        maxConnections,
-        claims,
-        secrets,
-        keyOf,
-        log,
-        limitedLog,
-      }),
-  });
+    upstream: (claims) => (options) => new PlainUpstream(options, { ...context, claims }),
+  };
 }
 
 /** A relay by a link to another gateway. */
-function createLink(name: string, config: RelaySinkConfig, host: SinkHost): RelaySink {
+function link(
+  name: string,
+  config: RelaySinkConfig,
+  host: SinkHost,
+  limitedLog: RateLimitedLog,
+): RelaySending {
   const target = parseTarget(plainTarget(config.to));
   if (target.kind === 'stdout') throw new RangeError(`sinks.${name}.to: ${config.to}`);
   const { windowBytes, compress } = config;
@@ -63,12 +66,7 @@ function createLink(name: string, config: RelaySinkConfig, host: SinkHost): Rela
     windowBytes,
     compress,
     log: host.log,
-    limitedLog: new RateLimitedLog(host.log),
+    limitedLog,
   };
-  return new RelaySink({
-    name,
-    config,
-    host,
-    upstream: () => (options) => new LinkUpstream(options, context),
-  });
+  return { secret: undefined, upstream: () => (options) => new LinkUpstream(options, context) };
 }

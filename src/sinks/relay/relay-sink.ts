@@ -1,7 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { isLink } from '../../config/relay-checks.js';
-import type { RelaySinkConfig } from '../../config/schema.js';
+import type { RelaySinkConfig, SinkConfig } from '../../config/schema.js';
 import { add, rest } from '../../ledger/amounts.js';
 import type { Amount } from '../../ledger/totals.js';
 import { inFlightOf, type StreamAmounts } from '../../spool/account.js';
@@ -28,6 +29,8 @@ import type { MakeUpstream, Upstream } from './upstream.js';
 /** Of the time to stop, what the spool gets to be written once nothing is sent any more. */
 const SPOOL_SHARE = 0.3;
 const CLOSE_DEADLINE_MS = 8_000;
+/** What an upstream gets to end its connections in order, where another takes over. */
+const CHANGE_DEADLINE_MS = 3_000;
 const SPOOL_NAME = /^\d+$/;
 /** How often the disk's free space is looked at. */
 const SPACE_MS = 1_000;
@@ -45,14 +48,23 @@ export interface RelaySinkOptions {
   name: string;
   config: RelaySinkConfig;
   host: SinkHost;
+  /**
+   * What sends under a configuration.
+   * @throws GatewayError where a file that it names can't be used
+   */
+  sendingOf(config: RelaySinkConfig): RelaySending;
+}
+
+export interface RelaySending {
   /** Who sends: chosen by the scheme of `to`. */
   upstream(claims: Claims): MakeUpstream;
   /** With `mode: resign`: pseudonyms follow from it. */
-  secret?: Buffer | undefined;
+  secret: Buffer | undefined;
 }
 
 interface Part {
-  spool: Spool;
+  readonly spool: Spool;
+  readonly dir: string;
   upstream: Upstream;
 }
 
@@ -64,6 +76,8 @@ export class RelaySink implements Sink {
   readonly kind = 'relay';
   readonly name: string;
   readonly #options: RelaySinkOptions;
+  #config: RelaySinkConfig;
+  #sending: RelaySending;
   readonly #host: SinkHost;
   readonly #sessions = new Map<string, SinkSession>();
   /** Meta headers that were counted before, of sessions of which nothing is in custody yet. */
@@ -81,11 +95,16 @@ export class RelaySink implements Sink {
   #stopPausing = () => {};
   #isSpaceLow = false;
   #spaceTimer: NodeJS.Timeout | undefined;
+  /** Another upstream takes over from the one before. */
+  #changing: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
+  /** @throws GatewayError D4GW_E_SINK or D4GW_E_CERTIFICATE */
   constructor(options: RelaySinkOptions) {
     this.name = options.name;
     this.#options = options;
+    this.#config = options.config;
+    this.#sending = options.sendingOf(options.config);
     this.#host = options.host;
   }
 
@@ -94,19 +113,44 @@ export class RelaySink implements Sink {
    * @throws GatewayError D4GW_E_SPOOL
    */
   async start(): Promise<void> {
-    const { name, config, host } = this.#options;
-    const { worker, workers, dataDir } = host.place;
-    const root = spoolRoot(dataDir, name, config);
+    const { worker, workers, dataDir } = this.#host.place;
+    const root = spoolRoot(dataDir, this.name, this.#config);
     const own = join(root, String(worker));
-    const make = (claims: Claims) => this.#options.upstream(claims);
-    this.#own = await this.#open(own, make);
+    this.#own = await this.#open(own);
     for (const index of await otherSpools(root, worker, workers)) {
-      await this.#open(join(root, index), make);
+      await this.#open(join(root, index));
     }
     this.#droppedBefore = this.#dropped();
     for (const { upstream } of this.#parts) upstream.start();
     this.#spaceTimer = setInterval(() => this.#watchSpace(own), SPACE_MS);
     this.#watchSpace(own);
+  }
+
+  /**
+   * What is sent from now on is sent under the new configuration; what was under way is sent again
+   * from where the old one had come to. Its spools stay where they are.
+   * @throws GatewayError where a file that it names can't be used: the old one stays
+   */
+  async reconfigure(next: SinkConfig): Promise<void> {
+    const config = next as RelaySinkConfig;
+    if (isDeepStrictEqual(config, this.#config)) return;
+    this.#sending = this.#options.sendingOf(config);
+    this.#config = config;
+    for (const { spool } of this.#parts) spool.limit(this.#bounds);
+    this.#changing = (this.#changing ?? Promise.resolve()).then(() => this.#change());
+    await this.#changing;
+  }
+
+  async #change(): Promise<void> {
+    if (this.#closing !== undefined) return;
+    const change = async (part: Part) => {
+      await part.upstream.close(CHANGE_DEADLINE_MS);
+      if (this.#closing !== undefined) return;
+      const { spool, dir } = part;
+      part.upstream = this.#sending.upstream(this.#claims)({ spool, dir });
+      part.upstream.start();
+    };
+    await Promise.all(this.#parts.map(change));
   }
 
   /**
@@ -145,7 +189,7 @@ export class RelaySink implements Sink {
 
   /** Whether a stream may leave; asked once, with its first frame where there is one. */
   declines(session: SinkSession, frame?: FrameRef): string | undefined {
-    const { config } = this.#options;
+    const config = this.#config;
     // The receiving end of a link finds loops by their hops.
     const filtered = filterReason(session, config);
     const reason = filtered ?? (isLink(config.to) ? undefined : this.#loopReason(session, frame));
@@ -158,7 +202,7 @@ export class RelaySink implements Sink {
 
   open(session: SinkSession): SinkStream {
     const { spool } = this.#own;
-    const { host } = this.#options;
+    const host = this.#host;
     const { id, sensor, type, meta, openedAt } = session;
     this.#sessions.set(id, session);
     const { gateway } = host.place;
@@ -218,6 +262,7 @@ export class RelaySink implements Sink {
     // In custody first: whatever becomes of the upstream, the sessions are accounted for.
     const flushed = this.#own.spool.flush().catch(() => {});
     const sending = deadlineMs * (1 - SPOOL_SHARE);
+    await this.#changing;
     await Promise.all(this.#parts.map(({ upstream }) => upstream.close(sending)));
     const left = Math.max(deadlineMs - (performance.now() - began), deadlineMs * SPOOL_SHARE);
     await Promise.all(this.#parts.map(({ spool }) => spool.close(left)));
@@ -225,21 +270,19 @@ export class RelaySink implements Sink {
     await this.#claims.close();
   }
 
-  async #open(dir: string, make: (claims: Claims) => MakeUpstream): Promise<Part> {
-    const { config, host } = this.#options;
-    const { workers } = host.place;
+  async #open(dir: string): Promise<Part> {
     const spool = await Spool.open({
       dir,
-      maxBytes: this.#maxBytes,
-      memoryBytes: Math.floor(config.spool.memoryBytes / workers),
+      ...this.#bounds,
       // What a link has sent may be asked for again.
-      persist: isLink(config.to) ? 'always' : 'behind',
+      persist: isLink(this.#config.to) ? 'always' : 'behind',
       compress: 'none',
-      log: host.log,
+      log: this.#host.log,
       custody: ({ id }, frames, bytes) => this.#custody(id, frames, bytes),
     });
     this.#claims ??= new Claims(join(dir, '..', 'claims'));
-    const part = { spool, upstream: make(this.#claims)({ spool, dir }) };
+    const upstream = this.#sending.upstream(this.#claims)({ spool, dir });
+    const part = { spool, dir, upstream };
     this.#parts.push(part);
     return part;
   }
@@ -248,15 +291,15 @@ export class RelaySink implements Sink {
   #pause(): false {
     if (this.#isPaused) return false;
     this.#isPaused = true;
-    const { spool, upstream } = this.#own;
+    const { spool } = this.#own;
     const makeRoom = () => {
-      if (this.#isOverfull()) upstream.dropOldest();
+      if (this.#isOverfull()) this.#own.upstream.dropOldest();
     };
-    const isDropping = this.#options.config.spool.onFull === 'drop-oldest';
-    if (isDropping) makeRoom();
+    const isDropping = () => this.#config.spool.onFull === 'drop-oldest';
+    if (isDropping()) makeRoom();
     const stop = spool.onRoom(() => this.#resume());
     const timer = setInterval(() => {
-      if (isDropping) makeRoom();
+      if (isDropping()) makeRoom();
       this.#resume();
     }, DROP_MS);
     this.#stopPausing = () => {
@@ -290,14 +333,24 @@ export class RelaySink implements Sink {
       // The directory is away: the spool itself says so.
     }
     if (isLow && !this.#isSpaceLow) {
-      const held = this.#options.config.spool.onFull === 'block' ? 'its sensors wait' : 'it drops';
+      const held = this.#config.spool.onFull === 'block' ? 'its sensors wait' : 'it drops';
       this.#host.log.error({ dir }, `the disk of a spool is nearly full: ${held}; make room`);
     }
     this.#isSpaceLow = isLow;
   }
 
   get #maxBytes(): number {
-    return Math.floor(this.#options.config.spool.maxBytes / this.#host.place.workers);
+    return this.#bounds.maxBytes;
+  }
+
+  /** This worker's share. */
+  get #bounds(): { maxBytes: number; memoryBytes: number } {
+    const { maxBytes, memoryBytes } = this.#config.spool;
+    const { workers } = this.#host.place;
+    return {
+      maxBytes: Math.floor(maxBytes / workers),
+      memoryBytes: Math.floor(memoryBytes / workers),
+    };
   }
 
   /**
@@ -305,7 +358,7 @@ export class RelaySink implements Sink {
    * began with, or under a pseudonym that is ours.
    */
   #loopReason(session: SinkSession, frame: FrameRef | undefined): FilterReason | undefined {
-    const { secret } = this.#options;
+    const { secret } = this.#sending;
     const now = Date.now();
     const mark = this.#markOf(frame);
     const isOurs = secret !== undefined && this.#claims.hasLeft(session.sensor, now);
@@ -319,7 +372,7 @@ export class RelaySink implements Sink {
     const { sensor, type, id } = session;
     this.#host.log.error(
       { session: id, sensor, type, ...(before === undefined ? {} : { relayedAs: before }) },
-      `a loop: ${this.#options.config.to} sends back what was relayed to it; the stream goes no ` +
+      `a loop: ${this.#config.to} sends back what was relayed to it; the stream goes no ` +
         'further. Take this gateway out of what the partner relays to, or filter by sensors',
     );
     return 'loop';

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { pino } from 'pino';
 import type { ArchiveSinkConfig } from '../../../src/config/schema.js';
 import { ArchiveSink } from '../../../src/sinks/archive/archive-sink.js';
+import { blocksOf } from '../../../src/sinks/files/pool.js';
 import type { SinkHost, SinkSession } from '../../../src/sinks/sink.js';
 import { readAccount } from '../../../src/spool/account.js';
 import { custodyOf } from '../../../src/spool/custody.js';
@@ -42,7 +43,7 @@ class Rig {
       copy: () => assert.fail('nothing is copied within it'),
       log: pino({ level: 'info' }, { write: (line: string) => this.lines.push(line) }),
       place: { dataDir: dir, gateway: 'this-gateway', ...place },
-      poolBase: 0,
+      blocks: blocksOf(4096, 0),
       poolBytes: 0,
       delivered: ({ id }, frames, bytes) => {
         const sum = this.delivered.get(id) ?? { frames: 0, bytes: 0 };

@@ -5,6 +5,7 @@ import {
   BLOCK_BYTES_MIN,
   type Block,
   BlockPool,
+  blocksOf,
 } from '../../../src/sinks/files/pool.js';
 import { newSeed, random } from './rig.js';
 
@@ -16,7 +17,7 @@ test('blocks come from the pool while it has some, then from the heap, and go ba
   const next = random(seed);
   for (const kib of [0, 4, 20, 128, 1024, 8192]) {
     const memory = new Uint8Array(4096 + kib * 1024);
-    const pool = new BlockPool(memory, 4096, kib * 1024);
+    const pool = new BlockPool(memory, blocksOf(4096, kib * 1024), kib * 1024);
     const held = new Set<Block>();
     for (let step = 0; step < 4000; step += 1) {
       const isFilling = step % 2000 < 1200;
@@ -55,7 +56,7 @@ test('what is being filled leaves room for what is being written', (context) => 
   const bytes = 128 * MIB;
   const shared = new Uint8Array(new SharedArrayBuffer(4096 + bytes));
   for (const streams of [1, 16, 256, 10_000]) {
-    const pool = new BlockPool(shared, 4096, bytes, BLOCK_BYTES_MAX);
+    const pool = new BlockPool(shared, blocksOf(4096, bytes), bytes, BLOCK_BYTES_MAX);
     const filling: Block[] = [];
     for (let step = 0; step < 5 * streams + 100; step += 1) {
       if (filling.length === streams) {

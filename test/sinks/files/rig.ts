@@ -8,6 +8,7 @@ import type { Clock } from '../../../src/sinks/files/clock.js';
 import type { FilesSinkOptions } from '../../../src/sinks/files/context.js';
 import type { openDirect } from '../../../src/sinks/files/direct.js';
 import { FilesSink } from '../../../src/sinks/files/files-sink.js';
+import { blocksOf } from '../../../src/sinks/files/pool.js';
 import type {
   FileJournal,
   FileRecord,
@@ -191,7 +192,7 @@ export class Rig {
       copy: memoryCopy(memory),
       log: pino({ level: 'debug' }, stream),
       place: { dataDir: dir, gateway: 'g', worker: 0, workers: 1 },
-      poolBase,
+      blocks: blocksOf(poolBase, poolBytes),
       poolBytes,
       delivered: (session, frames, bytes) => {
         const count = this.delivered.get(session.id)!;
