@@ -40,13 +40,32 @@ const TARGETS = [
     inputs: ['src', 'test', 'bench', 'tsconfig.json', 'package-lock.json'],
     outputs: ['dist/src/main.js'],
   },
+  {
+    script: 'build:ui',
+    stamp: 'dist/.stamp-ui',
+    inputs: [
+      'src/control/ui',
+      'src/control/pages.ts',
+      'src/wire/types.ts',
+      'tsconfig.json',
+      'package-lock.json',
+    ],
+    outputs: ['dist/ui/index.html'],
+  },
 ];
 /** Folders of TypeScript whose outputs mirror them under dist/. */
 const COMPILED = ['src', 'test', 'bench'];
 const COMPILED_ENDINGS = ['.js', '.js.map', '.d.ts'];
 
 /** Programs that the tests run, and the Debian packages that hold them. */
-const TOOLS = { socat: 'socat', tcpdump: 'tcpdump', lz4: 'lz4', jq: 'jq', openssl: 'openssl' };
+const TOOLS = {
+  socat: 'socat',
+  tcpdump: 'tcpdump',
+  lz4: 'lz4',
+  jq: 'jq',
+  openssl: 'openssl',
+  chromium: 'chromium',
+};
 
 class PrepareError extends Error {}
 

@@ -9,6 +9,7 @@ import { type Request, readRequest } from './http/request.js';
 import { beginExchange, send } from './http/send.js';
 import type { Caller, Route } from './route.js';
 import { Router } from './router.js';
+import type { Site } from './site.js';
 
 /** What an error of the gateway means to who asked. What is not named is our own fault. */
 const STATUSES: Partial<Record<GatewayErrorCode, number>> = {
@@ -28,6 +29,7 @@ const STATUSES: Partial<Record<GatewayErrorCode, number>> = {
 /** Answers requests: finds the route, asks the gate, checks what was sent, calls the handler. */
 export class ControlApp {
   readonly #router: Router;
+  readonly #site: Site;
   readonly #gate: Gate;
   readonly #log: Logger;
   readonly #answered: (route: string, status: number) => void;
@@ -35,11 +37,13 @@ export class ControlApp {
   /** @param answered told of each answer; `route` is the pattern, so it is one of few */
   constructor(
     routes: readonly Route[],
+    site: Site,
     gate: Gate,
     log: Logger,
     answered: (route: string, status: number) => void,
   ) {
     this.#router = new Router(routes);
+    this.#site = site;
     this.#gate = gate;
     this.#log = log;
     this.#answered = answered;
@@ -52,14 +56,20 @@ export class ControlApp {
     let pattern = 'none';
     let reply: Reply;
     try {
-      const { route, params } = this.#router.find(request.method, request.path);
-      pattern = route.path;
-      const caller = route.role === 'open' ? undefined : this.#gate.admit(request, route.role);
-      const body = route.body
-        ? await readBody(res, request.headers['content-length'])
-        : Buffer.alloc(0);
-      if (exchange.aborted) return;
-      reply = await this.#call(route, request, caller, params, body);
+      const page = this.#site.find(request);
+      if (page) {
+        pattern = 'page';
+        reply = page;
+      } else {
+        const { route, params } = this.#router.find(request.method, request.path);
+        pattern = route.path;
+        const caller = route.role === 'open' ? undefined : this.#gate.admit(request, route.role);
+        const body = route.body
+          ? await readBody(res, request.headers['content-length'])
+          : Buffer.alloc(0);
+        if (exchange.aborted) return;
+        reply = await this.#call(route, request, caller, params, body);
+      }
     } catch (error) {
       reply = this.#problemOf(error, request).reply();
     }

@@ -25,6 +25,7 @@ import { OverviewFeed } from './overview.js';
 import type { Route } from './route.js';
 import { SensorIndex } from './sensor-index.js';
 import { HttpServer } from './server.js';
+import { Site } from './site.js';
 
 const TICK_MS = 1_000;
 const RECHECK_MS = 5_000;
@@ -32,6 +33,7 @@ const RECHECK_MS = 5_000;
 const RENEWAL_MS = 1_000;
 /** The ledger's balance is looked at this often: it reads every session's row. */
 const BALANCE_MS = 60_000;
+const FIRST_BALANCE_MS = 2_000;
 
 export interface ControlOptions {
   config: ControlConfig;
@@ -90,7 +92,7 @@ export class ControlPlane {
       const firstTokenFile = ensureFirstToken(gateway.registry, gateway.config.dataDir);
       const live = new LiveFeed(gate, context.overview.current);
       const { metrics } = context;
-      const app = new ControlApp(routesOf(context), gate, log, (route, status) =>
+      const app = new ControlApp(routesOf(context), Site.load(), gate, log, (route, status) =>
         metrics.answered(route, status),
       );
       const extend = live.extend.bind(live);
@@ -129,6 +131,7 @@ export class ControlPlane {
       setInterval(() => this.#tick(Date.now()), TICK_MS),
       setInterval(() => live.recheck(), RECHECK_MS),
       setInterval(() => void this.#checkBalance(), BALANCE_MS),
+      setTimeout(() => void this.#checkBalance(), FIRST_BALANCE_MS),
     ];
   }
 

@@ -1,4 +1,5 @@
 import { type Alerts, alertJson } from '../alerts/alerts.js';
+import type { HistoryPoint } from '../history/store.js';
 import type { Amount } from '../ledger/totals.js';
 import { iso } from '../registry/view.js';
 import type { SinkView } from '../stats/gateway-stats.js';
@@ -14,6 +15,7 @@ export const POINTS_MAX = 720;
 const ALERTS_SHOWN = 20;
 /** Pending sensors of many are counted again this often. */
 const STATES_MS = 1_000;
+const MINUTE_MS = 60_000;
 
 interface Point {
   at: number;
@@ -54,19 +56,32 @@ export class OverviewFeed {
     this.#balance = balance;
   }
 
-  /** Rates of the last hour: by type, bytes and frames per second in steps of `POINT_MS`. */
-  series() {
-    const types = new Set(this.#points.flatMap(({ received }) => Object.keys(received)));
+  /**
+   * Rates of the last hour: by type, bytes and frames per second in steps of `POINT_MS`.
+   * @param past minutes by type, for what was before this gateway began
+   */
+  series(past: ReadonlyMap<number, readonly HistoryPoint[]> = new Map()) {
+    const begin = this.#points[0]?.at ?? Date.now();
+    const missing = POINTS_MAX - Math.max(this.#points.length - 1, 0);
+    const before = [...past.values()].some((points) => points.length > 0)
+      ? Array.from({ length: missing }, (_, index) => begin - (missing - 1 - index) * POINT_MS)
+      : [];
     const steps = this.#points.slice(1);
-    const rates = (unit: keyof Amount, type: string) =>
-      steps.map(({ at, received }, index) => {
-        const before = this.#points[index]!;
-        const added = (received[type]?.[unit] ?? 0) - (before.received[type]?.[unit] ?? 0);
-        return Math.max(added, 0) / ((at - before.at) / 1000);
-      });
+    const types = new Set([
+      ...[...past.keys()].map(String),
+      ...this.#points.flatMap(({ received }) => Object.keys(received)),
+    ]);
+    const rates = (unit: keyof Amount, type: string) => [
+      ...minuteRates(past.get(Number(type)) ?? [], unit, before),
+      ...steps.map(({ at, received }, index) => {
+        const last = this.#points[index]!;
+        const added = (received[type]?.[unit] ?? 0) - (last.received[type]?.[unit] ?? 0);
+        return Math.max(added, 0) / ((at - last.at) / 1000);
+      }),
+    ];
     return {
       stepSeconds: POINT_MS / 1000,
-      times: steps.map(({ at }) => iso(at)),
+      times: [...before, ...steps.map(({ at }) => at)].map(iso),
       types: Object.fromEntries(
         [...types].map((type) => [
           type,
@@ -163,6 +178,16 @@ function workerFigures({ pid, connections, sessions, ring, cpu, rssBytes, io, th
     io: shown(io),
     sink: shown(thread),
   };
+}
+
+/** The rate at each of some times, from what came in the minutes that they are in. */
+function minuteRates(
+  points: readonly HistoryPoint[],
+  unit: keyof Amount,
+  times: readonly number[],
+): number[] {
+  const minutes = new Map(points.map((point) => [point.at, point[unit]]));
+  return times.map((at) => (minutes.get(at - (at % MINUTE_MS)) ?? 0) / (MINUTE_MS / 1000));
 }
 
 function ratesOf(

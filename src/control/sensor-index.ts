@@ -51,6 +51,17 @@ export class SensorIndex {
     return states;
   }
 
+  /** The groups by name, and how many sensors are in each. */
+  groups(): { name: string; sensors: number }[] {
+    const counts = new Map<string, number>();
+    for (const { groups = [] } of this.records) {
+      for (const name of groups) counts.set(name, (counts.get(name) ?? 0) + 1);
+    }
+    return [...counts]
+      .map(([name, sensors]) => ({ name, sensors }))
+      .sort((a, b) => compareTexts(a.name, b.name));
+  }
+
   nameOf(uuid: string): string {
     return this.#registry.sensor(uuid)?.name ?? '';
   }

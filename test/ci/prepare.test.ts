@@ -22,9 +22,10 @@ case "$*" in
   ci*) mkdir -p node_modules ;;
   *build:wasm) mkdir -p dist/wasm; touch dist/wasm/d4gw.simd.wasm dist/wasm/d4gw.scalar.wasm ;;
   *build:ts) mkdir -p dist/src dist/test; touch dist/src/main.js dist/src/main.d.ts ;;
+  *build:ui) mkdir -p dist/ui; touch dist/ui/index.html ;;
 esac
 `;
-const ALL = ['ci', 'build:wasm', 'build:ts'];
+const ALL = ['ci', 'build:wasm', 'build:ts', 'build:ui'];
 
 /** A clone in small, and a `prepare` that says what it had npm do. */
 function fixture() {
@@ -64,6 +65,8 @@ describe('prepare', () => {
     assert.deepEqual((await prepare()).did, ['build:ts']);
     write('assembly/a.ts', 'other');
     assert.deepEqual((await prepare()).did, ['build:wasm']);
+    write('src/control/ui/main.tsx', 'text');
+    assert.deepEqual((await prepare()).did, ['build:ts', 'build:ui']);
     rmSync(at('dist/wasm/d4gw.scalar.wasm'));
     assert.deepEqual((await prepare()).did, ['build:wasm']);
     write('package-lock.json', '{ }');
@@ -108,7 +111,7 @@ describe('prepare', () => {
     // Nothing but the stand-ins on PATH; apt-get notes its arguments and installs nothing.
     write('bin/apt-get', '#!/bin/sh\necho "$@" >> "$NOTES"\nexit "$APT_EXIT"\n');
     chmodSync(at('bin/apt-get'), 0o755);
-    const found = ['socat', 'tcpdump', 'lz4', 'openssl'];
+    const found = ['socat', 'tcpdump', 'lz4', 'openssl', 'chromium'];
     for (const tool of found) {
       write(`bin/${tool}`, '#!/bin/sh\n');
       chmodSync(at(`bin/${tool}`), 0o755);

@@ -139,6 +139,10 @@ test('sensors', async () => {
   assert.deepEqual([paged.total, paged.sensors.length], [3, 1]);
   assert.equal((await call('listSensors', { query: '?state=pending' })).body.total, 1);
   assert.equal((await call('listSensors', { query: '?group=a' })).body.total, 1);
+  assert.deepEqual((await call('listGroups')).body, [
+    { name: 'a', sensors: 1 },
+    { name: 'b', sensors: 1 },
+  ]);
   assert.equal((await call('blockSensor', { params: { uuid } })).body.state, 'blocked');
   assert.equal((await call('unblockSensor', { params: { uuid } })).body.state, 'approved');
   const pending = { uuid: uuidOf(7) };

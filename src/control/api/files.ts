@@ -14,7 +14,7 @@ const PATH_CHARS_MAX = 300;
 const SEGMENT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 const SEGMENTS_MAX = 8;
 
-const file = z.object({
+export const file = z.object({
   sink: z.string(),
   path: z.string().describe("Below the sensor's directory, as the download takes it."),
   bytes: count,

@@ -1,12 +1,13 @@
 import { z } from 'zod';
 import { alertJson } from '../../alerts/alerts.js';
 import { readTrail } from '../../audit/reader.js';
+import { ALL_SENSORS } from '../../history/layout.js';
 import { tokenView } from '../../registry/tokens.js';
 import { iso } from '../../registry/view.js';
 import type { ControlContext } from '../context.js';
 import { HttpProblem, json } from '../http/reply.js';
 import { maskedConfig } from '../masked.js';
-import { sinkJson } from '../overview.js';
+import { POINT_MS, POINTS_MAX, sinkJson } from '../overview.js';
 import { callerOf, type Route, route } from '../route.js';
 import {
   alert,
@@ -41,7 +42,35 @@ const rates = z.object({
   framesPerSecond: z.array(z.number()),
 });
 
-function stateRoutes({ gateway, overview: feed, alerts }: ControlContext): Route[] {
+export const series = z.object({
+  stepSeconds: z.number(),
+  times: z.array(time).describe('End of each step.'),
+  types: z.record(z.string(), rates),
+});
+
+export const version = z.object({
+  version: z.string(),
+  node: z.string(),
+  startedAt: time,
+  sources: z.array(z.string()),
+});
+
+export const alerts = z.object({
+  open: z.array(alert),
+  closed: z.array(alert),
+  webhooks: z.array(
+    z.object({
+      url: z.string().describe('Without its path.'),
+      waiting: count,
+      sent: count,
+      failed: count,
+      dropped: count,
+      lastError: z.object({ text: z.string(), at: time }).nullable(),
+    }),
+  ),
+});
+
+function stateRoutes({ gateway, overview: feed, alerts: found, history }: ControlContext): Route[] {
   return [
     route({
       method: 'GET',
@@ -53,18 +82,13 @@ function stateRoutes({ gateway, overview: feed, alerts }: ControlContext): Route
       answers: {
         200: {
           description: 'The release.',
-          schema: z.object({
-            version: z.string(),
-            node: z.string(),
-            startedAt: time,
-            sources: z.array(z.string()),
-          }),
+          schema: version,
         },
       },
       handle() {
-        const { version, startedAt, sources } = gateway;
+        const { version: own, startedAt, sources } = gateway;
         const { node } = process.versions;
-        return json(200, { version, node, startedAt: iso(startedAt), sources });
+        return json(200, { version: own, node, startedAt: iso(startedAt), sources });
       },
     }),
     route({
@@ -84,17 +108,18 @@ function stateRoutes({ gateway, overview: feed, alerts }: ControlContext): Route
       id: 'getSeries',
       tag: 'gateway',
       summary: 'Rates of the last hour, by D4 type',
+      description: 'What was before the gateway began is told by minutes, from the history.',
       answers: {
         200: {
           description: 'Steps of 5 s, the oldest first.',
-          schema: z.object({
-            stepSeconds: z.number(),
-            times: z.array(time).describe('End of each step.'),
-            types: z.record(z.string(), rates),
-          }),
+          schema: series,
         },
       },
-      handle: () => json(200, feed.series()),
+      handle() {
+        const now = Date.now();
+        const past = history.read(ALL_SENSORS, 'minute', now - POINTS_MAX * POINT_MS, now);
+        return json(200, feed.series(past));
+      },
     }),
     route({
       method: 'GET',
@@ -106,27 +131,14 @@ function stateRoutes({ gateway, overview: feed, alerts }: ControlContext): Route
       answers: {
         200: {
           description: 'Critical ones first, then the newest.',
-          schema: z.object({
-            open: z.array(alert),
-            closed: z.array(alert),
-            webhooks: z.array(
-              z.object({
-                url: z.string().describe('Without its path.'),
-                waiting: count,
-                sent: count,
-                failed: count,
-                dropped: count,
-                lastError: z.object({ text: z.string(), at: time }).nullable(),
-              }),
-            ),
-          }),
+          schema: alerts,
         },
       },
       handle: () =>
         json(200, {
-          open: alerts.open.map(alertJson),
-          closed: alerts.closed.map(alertJson),
-          webhooks: alerts.webhooks.map(({ lastError, ...webhook }) => ({
+          open: found.open.map(alertJson),
+          closed: found.closed.map(alertJson),
+          webhooks: found.webhooks.map(({ lastError, ...webhook }) => ({
             ...webhook,
             lastError: lastError ? { text: lastError.text, at: iso(lastError.at) } : null,
           })),
@@ -213,6 +225,23 @@ function sinkRoutes({ gateway }: ControlContext): Route[] {
   ];
 }
 
+export const auditEntry = z.object({
+  seq: count,
+  at: time,
+  actor: z.object({
+    kind: z.enum(['cli', 'token', 'gateway']),
+    name: z.string(),
+    role: z.string().optional(),
+    from: z.string(),
+  }),
+  act: z.string(),
+  subject: z.string(),
+  before: z.unknown().optional(),
+  after: z.unknown().optional(),
+  prev: z.string(),
+  hash: z.string(),
+});
+
 const ledgerSink = z.object({
   sink: z.string(),
   received: amount,
@@ -220,6 +249,23 @@ const ledgerSink = z.object({
   rejected: amount,
   lost: amount,
   inFlight: z.object({ frames: z.int(), bytes: z.int() }),
+});
+
+export const ledger = z.looseObject({
+  balanced: z.boolean(),
+  received: amount,
+  sinks: z.array(z.looseObject(ledgerSink.shape)),
+  sensors: z.array(
+    z.looseObject({
+      sensor: uuid,
+      type,
+      sessions: count,
+      open: count,
+      received: amount,
+      sinks: z.array(z.looseObject(ledgerSink.shape)),
+    }),
+  ),
+  openSessions: count,
 });
 
 function bookRoutes({ gateway }: ControlContext): Route[] {
@@ -236,22 +282,7 @@ function bookRoutes({ gateway }: ControlContext): Route[] {
       answers: {
         200: {
           description: 'The ledger.',
-          schema: z.looseObject({
-            balanced: z.boolean(),
-            received: amount,
-            sinks: z.array(z.looseObject(ledgerSink.shape)),
-            sensors: z.array(
-              z.looseObject({
-                sensor: uuid,
-                type,
-                sessions: count,
-                open: count,
-                received: amount,
-                sinks: z.array(z.looseObject(ledgerSink.shape)),
-              }),
-            ),
-            openSessions: count,
-          }),
+          schema: ledger,
         },
       },
       async handle({ query }) {
@@ -275,24 +306,7 @@ function bookRoutes({ gateway }: ControlContext): Route[] {
       answers: {
         200: {
           description: 'The newest first.',
-          schema: z.array(
-            z.object({
-              seq: count,
-              at: time,
-              actor: z.object({
-                kind: z.enum(['cli', 'token', 'gateway']),
-                name: z.string(),
-                role: z.string().optional(),
-                from: z.string(),
-              }),
-              act: z.string(),
-              subject: z.string(),
-              before: z.unknown().optional(),
-              after: z.unknown().optional(),
-              prev: z.string(),
-              hash: z.string(),
-            }),
-          ),
+          schema: z.array(auditEntry),
         },
       },
       handle: async ({ query }) => json(200, await readTrail(gateway.config.dataDir, query)),

@@ -18,7 +18,7 @@ const past = z.strictObject({
   to: time.optional().describe('Without it, now.'),
 });
 
-const answer = z.object({
+export const pastAnswer = z.object({
   unit: z.enum(UNITS),
   from: time,
   to: time,
@@ -57,7 +57,7 @@ export function historyRoutes({ history }: ControlContext): Route[] {
       tag: 'history',
       summary: 'Frames and bytes of all sensors, by D4 type',
       query: past,
-      answers: { 200: { description: 'The past.', schema: answer } },
+      answers: { 200: { description: 'The past.', schema: pastAnswer } },
       handle: ({ query }) => read(ALL_SENSORS, query),
     }),
     route({
@@ -70,7 +70,7 @@ export function historyRoutes({ history }: ControlContext): Route[] {
       params: z.object({ uuid: uuidIn }),
       query: past,
       answers: {
-        200: { description: 'The past; empty for one that sent nothing.', schema: answer },
+        200: { description: 'The past; empty for one that sent nothing.', schema: pastAnswer },
       },
       handle: ({ params, query }) => read(params.uuid, query),
     }),

@@ -166,6 +166,16 @@ function addressRoutes({ gateway }: ControlContext): Route[] {
   ];
 }
 
+export const rejectEntry = z.object({
+  address: z.string(),
+  reason: z.string(),
+  count,
+  firstAt: time,
+  lastAt: time,
+  detail: z.string(),
+  sensor: uuid.nullable().describe('The one that it claimed to be, at the newest.'),
+});
+
 function rejectsRoute({ gateway }: ControlContext): Route {
   return route({
     method: 'GET',
@@ -178,6 +188,7 @@ function rejectsRoute({ gateway }: ControlContext): Route {
     query: z.strictObject({
       reason: z.string().max(64).optional(),
       address: z.string().max(64).optional(),
+      sensor: uuidIn.optional().describe('The one that it claimed to be.'),
       ...page,
     }),
     answers: {
@@ -186,26 +197,17 @@ function rejectsRoute({ gateway }: ControlContext): Route {
         schema: z.object({
           total: count,
           offset: count,
-          rejects: z.array(
-            z.object({
-              address: z.string(),
-              reason: z.string(),
-              count,
-              firstAt: time,
-              lastAt: time,
-              detail: z.string(),
-              sensor: uuid.nullable().describe('The one that it claimed to be, at the newest.'),
-            }),
-          ),
+          rejects: z.array(rejectEntry),
         }),
       },
     },
-    handle({ query: { reason, address, offset, limit } }) {
+    handle({ query: { reason, address, sensor, offset, limit } }) {
       const wanted = address === undefined ? undefined : normalizeAddress(address)?.address;
       const all = gateway.rejects
         .list()
         .filter((entry) => reason === undefined || entry.reason === reason)
-        .filter((entry) => address === undefined || entry.address === (wanted ?? address));
+        .filter((entry) => address === undefined || entry.address === (wanted ?? address))
+        .filter((entry) => sensor === undefined || entry.sensor === sensor);
       const rejects = all.slice(offset, offset + limit).map((entry) => ({
         ...entry,
         firstAt: iso(entry.firstAt),

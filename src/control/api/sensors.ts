@@ -7,6 +7,7 @@ import type { ControlContext } from '../context.js';
 import { HttpProblem, json } from '../http/reply.js';
 import { callerOf, type Route, route } from '../route.js';
 import {
+  count,
   error,
   keyIn,
   page,
@@ -25,7 +26,7 @@ const one = z.object({ uuid: uuidIn });
 const NOT_FOUND = { description: 'No such sensor.', schema: error };
 const IS = { description: 'The sensor as it is now.', schema: sensor };
 
-const withKey = z.object({
+export const withKey = z.object({
   sensor,
   key: z.string().nullable().describe('A key that was generated, this once; else null.'),
   clientFiles: z
@@ -81,6 +82,21 @@ function viewRoutes(context: ControlContext): Route[] {
         },
       },
       handle: ({ query }) => json(200, sensors.search(query)),
+    }),
+    route({
+      method: 'GET',
+      path: '/api/v1/groups',
+      role: 'reader',
+      id: 'listGroups',
+      tag: 'sensors',
+      summary: 'The groups that sensors are in',
+      answers: {
+        200: {
+          description: 'By name.',
+          schema: z.array(z.object({ name: z.string(), sensors: count })),
+        },
+      },
+      handle: () => json(200, sensors.groups()),
     }),
     route({
       method: 'GET',

@@ -14,10 +14,12 @@ export interface Request {
 }
 
 const HEADERS = [
+  'accept-encoding',
   'authorization',
   'content-length',
   'cookie',
   'host',
+  'if-none-match',
   'origin',
   'x-csrf-token',
 ] as const;
