@@ -23,7 +23,7 @@ const ORDER = 0x3f;
  */
 export class BuddyAllocator {
   readonly #base: number;
-  readonly #shift: number;
+  readonly #leafBytes: number;
   readonly #orderMax: number;
   readonly #leaves: number;
   /** Of a block's first leaf: FREE or USED with its order; 0 elsewhere. */
@@ -54,8 +54,8 @@ export class BuddyAllocator {
     assert(minBlockBytes <= maxBlockBytes, 'buddy: minBlockBytes <= maxBlockBytes');
     assert(bytes >= minBlockBytes && base + bytes <= 2 ** 32, 'buddy: one block to 4 GiB');
     this.#base = base;
-    this.#shift = Math.log2(minBlockBytes);
-    this.#orderMax = Math.log2(maxBlockBytes) - this.#shift;
+    this.#leafBytes = minBlockBytes;
+    this.#orderMax = Math.log2(maxBlockBytes / minBlockBytes);
     this.#leaves = Math.floor(bytes / minBlockBytes);
     assert(this.#leaves <= 2 ** 30, 'buddy: at most 2^30 blocks of minBlockBytes');
     this.#state = new Uint8Array(this.#leaves);
@@ -87,11 +87,11 @@ export class BuddyAllocator {
     this.#unlink(leaf, from);
     while (from > order) {
       from -= 1;
-      this.#link(leaf + 2 ** from, from);
+      this.#link(leaf + (1 << from), from);
     }
     this.#state[leaf] = USED | order;
     this.#usedBytes += this.#blockBytes(order);
-    return this.#base + leaf * 2 ** this.#shift;
+    return this.#base + leaf * this.#leafBytes;
   }
 
   /** Gives a block back; asserts that `address` is one that `allocate` returned, and not free. */
@@ -128,17 +128,17 @@ export class BuddyAllocator {
   }
 
   #blockBytes(order: number): number {
-    return 2 ** (order + this.#shift);
+    return (1 << order) * this.#leafBytes;
   }
 
   /** Smallest order whose blocks hold `size` bytes. */
   #orderOf(size: number): number {
-    const leaves = Math.ceil(size / 2 ** this.#shift);
+    const leaves = Math.ceil(size / this.#leafBytes);
     return leaves <= 1 ? 0 : 32 - Math.clz32(leaves - 1);
   }
 
   #leafOf(address: number): number {
-    const leaf = (address - this.#base) / 2 ** this.#shift;
+    const leaf = (address - this.#base) / this.#leafBytes;
     const state = this.#state[leaf]; // undefined out of range, or between two leaves
     assert(state !== undefined && (state & USED) !== 0, 'buddy: the address of a block in use');
     return leaf;

@@ -4,7 +4,7 @@ import type { SinkBlocks } from '../sink.js';
 /** A new stream's block; ten thousand that trickle must fit the pool. */
 export const BLOCK_BYTES_MIN = 4096;
 /** A busy stream's block: one write. A direct one costs half as much a byte as of 256 KiB. */
-export const BLOCK_BYTES_MAX = 1024 * 1024;
+export const BLOCK_BYTES_MAX = 2 * 1024 * 1024;
 /** The same where blocks are compressed, each to a frame of its own. */
 export const ENCODED_BLOCK_BYTES_MAX = 256 * 1024;
 /** A block that the heap had to give: it is not aligned, so its size gains nothing. */

@@ -4,6 +4,8 @@ import { type Cutter, EMPTY, Verdict } from './cutter.js';
 export const LINE_BYTES_MAX = 16 * 1024 * 1024;
 
 const NEWLINE = 10;
+/** Where most lines end that a frame ends in: a view of the memory costs more than to look here. */
+const NEARBY_BYTES = 512;
 
 /** Lines of text, each with its newline; nothing else is asked of them. */
 export class LinesCutter implements Cutter {
@@ -33,8 +35,8 @@ export class LinesCutter implements Cutter {
         this.verdict = Verdict.DAMAGED;
         break;
       }
-      const last = bytes.subarray(at, stop).lastIndexOf(NEWLINE);
-      if (last >= 0) this.boundary = base + at + last + 1;
+      const last = lastNewline(bytes, at, stop);
+      if (last >= 0) this.boundary = base + last + 1;
       at = stop;
     }
     this.position = base + at;
@@ -58,6 +60,18 @@ export class LinesCutter implements Cutter {
     if (stop - lineStart > this.#lineBytesMax) stop = pastNewline(bytes, at, stop);
     return stop;
   }
+}
+
+/** Index of the last newline of `bytes[from, to)`; -1 where there is none. */
+function lastNewline(bytes: Uint8Array, from: number, to: number): number {
+  const nearby = Math.max(from, to - NEARBY_BYTES);
+  let at = to;
+  while (at > nearby) {
+    at -= 1;
+    if (bytes[at] === NEWLINE) return at;
+  }
+  const index = bytes.subarray(from, nearby).lastIndexOf(NEWLINE);
+  return index < 0 ? index : from + index;
 }
 
 /** Index behind the first newline of `bytes[from, to)`; `to` where there is none. */
