@@ -1,5 +1,6 @@
 import { chmod, lstat, unlink } from 'node:fs/promises';
-import { connect, createServer, type ListenOptions, type Server, type Socket } from 'node:net';
+import { connect, createServer, type ListenOptions, type Server } from 'node:net';
+import { getSystemErrorName } from 'node:util';
 import type { ListenConfig } from '../config/schema.js';
 import { GatewayError, messageOf } from '../errors.js';
 import { End, Reject } from '../wire/reject.js';
@@ -12,9 +13,24 @@ export interface AcceptRules {
   addressBlocked(address: string): boolean;
 }
 
+/**
+ * An accepted connection as `node:cluster` itself passes it on: libuv's handle. A `net.Socket` around
+ * it would cost more than the rest of what the primary does for a connection, and hold it longer.
+ */
+export interface Accepted {
+  close(): void;
+  /** Of TCP alone: fills in `out.address`; not 0 where the peer is gone. */
+  getpeername?(out: { address?: string }): number;
+}
+
+/** What of a listening `net.Server` is used, as `node:cluster` uses it. */
+interface ListeningHandle {
+  onconnection: (status: number, handle: Accepted | undefined) => void;
+}
+
 export interface AcceptEvents {
   /** Hands a connection on; it has not been read from. */
-  accepted(connection: number, source: number, address: string, socket: Socket): void;
+  accepted(connection: number, source: number, address: string, handle: Accepted): void;
   /** @param code a reject, or the end of a peer that was gone before it was accepted */
   refused(code: number, source: number, address?: string): void;
   /** The system gave no socket for a connection: out of file descriptors or memory. */
@@ -106,20 +122,18 @@ export class Acceptor {
     const options = listenOptions(source);
     const name = sourceName(source);
     if (options.path !== undefined) await removeStaleSocket(options.path, name);
-    const unix = options.path !== undefined;
-    const server = createServer({ pauseOnConnect: true }, (socket) => {
-      // A peer that is gone before it is handed on.
-      socket.on('error', () => {});
-      this.#accept(socket, index, unix ? UNIX_ADDRESS : plainAddress(socket.remoteAddress));
-    });
+    const server = createServer();
     this.#servers.set(index, server);
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(name, error)));
       server.listen({ ...options, backlog: BACKLOG }, () => resolve());
     });
-    server.removeAllListeners('error');
-    // EMFILE and the like: that one connection is not accepted, the next may be.
-    server.on('error', (error) => this.#events.failed(index, error));
+    const { _handle: listening } = server as unknown as { _handle: ListeningHandle };
+    listening.onconnection = (status, handle) => {
+      // EMFILE and the like: that one connection is not accepted, the next may be.
+      if (status < 0 || !handle) this.#events.failed(index, acceptError(status));
+      else this.#accept(handle, index, addressOf(handle));
+    };
     if (options.path !== undefined) {
       await chmod(options.path, 0o660);
       return name;
@@ -129,16 +143,16 @@ export class Acceptor {
   }
 
   /** @param address undefined where the peer had reset the connection already */
-  #accept(socket: Socket, source: number, address: string | undefined): void {
+  #accept(handle: Accepted, source: number, address: string | undefined): void {
     if (address === undefined) {
       // What it sent can still be read, but nobody knows whether its address is a blocked one.
-      socket.destroy();
+      handle.close();
       this.#events.refused(End.RESET, source);
       return;
     }
     const code = this.#refusal(address);
     if (code !== undefined) {
-      socket.destroy();
+      handle.close();
       this.#events.refused(code, source, address);
       return;
     }
@@ -146,7 +160,7 @@ export class Acceptor {
     this.#next += 1;
     this.#open.set(connection, address);
     this.#byAddress.set(address, (this.#byAddress.get(address) ?? 0) + 1);
-    this.#events.accepted(connection, source, address, socket);
+    this.#events.accepted(connection, source, address, handle);
   }
 
   #refusal(address: string): number | undefined {
@@ -161,9 +175,18 @@ export class Acceptor {
   }
 }
 
-/** IPv4 in its own form, also where an IPv6 socket took it. */
-function plainAddress(address: string | undefined): string | undefined {
+/** IPv4 in its own form, also where an IPv6 socket took it; undefined where the peer is gone. */
+function addressOf(handle: Accepted): string | undefined {
+  if (!handle.getpeername) return UNIX_ADDRESS;
+  const peer: { address?: string } = {};
+  if (handle.getpeername(peer) !== 0) return undefined;
+  const { address } = peer;
   return address?.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address;
+}
+
+function acceptError(status: number): NodeJS.ErrnoException {
+  const code = getSystemErrorName(status);
+  return Object.assign(new Error(`accept ${code}`), { code, errno: status, syscall: 'accept' });
 }
 
 function listenOptions(source: ListenConfig): ListenOptions {

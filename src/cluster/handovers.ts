@@ -1,6 +1,6 @@
 import type { SendHandle } from 'node:child_process';
 import type { Worker } from 'node:cluster';
-import type { Socket } from 'node:net';
+import type { Accepted } from './acceptor.js';
 import type { SocketMessage } from './messages.js';
 
 /** After this long a worker that has not taken a connection is asked whether it still may. */
@@ -8,7 +8,7 @@ export const HANDOVER_TIMEOUT_MS = 5_000;
 
 interface Handover {
   message: SocketMessage;
-  socket: Socket;
+  handle: Accepted;
   beganAt: number;
   /** Written to the worker; until then it waits in Node's queue for earlier ones. */
   sent: boolean;
@@ -19,26 +19,22 @@ interface Handover {
  * The connections on their way to one worker. Ours stays open until the worker says that it has its
  * own: what it will never take is found and closed here.
  *
- * The socket's native handle is sent, as `node:cluster` itself does: a `net.Socket` would be taken
- * away at the send, kept open by Node for good when the worker dies before it acknowledges, and sent
- * again wrapped in its first message when the worker is out of file descriptors. A handle that
+ * The native handle is sent: a `net.Socket` would be taken away at the send, kept open by Node for
+ * good when the worker dies before it acknowledges, and sent again wrapped in its first message when
+ * the worker is out of file descriptors. A handle that
  * finds no free descriptor is dropped with its message; but messages stay in order, so an answer to
  * a later one (`sync`) proves it.
  */
 export class Handovers {
   readonly #open = new Map<number, Handover>();
 
-  /** @returns false for a socket that is closed already */
-  begin(worker: Worker, message: SocketMessage, socket: Socket): boolean {
-    const { _handle: handle } = socket as unknown as { _handle: SendHandle | null };
-    if (!handle) return false;
+  begin(worker: Worker, message: SocketMessage, handle: Accepted): void {
     const beganAt = performance.now();
-    const handover: Handover = { message, socket, beganAt, sent: false, asked: false };
+    const handover: Handover = { message, handle, beganAt, sent: false, asked: false };
     this.#open.set(message.connection, handover);
-    worker.send(message, handle, {}, (error) => {
+    worker.send(message, handle as SendHandle, {}, (error) => {
       handover.sent = !error;
     });
-    return true;
   }
 
   /** The worker has it: our end is closed, which its own does not notice. */
@@ -84,11 +80,11 @@ export class Handovers {
    * The worker is gone. What it was sent it may have read from: that is closed.
    * @returns `unsent`, untouched, which another worker can be given, and what was closed
    */
-  abandon(): { unsent: { message: SocketMessage; socket: Socket }[]; closed: number[] } {
+  abandon(): { unsent: { message: SocketMessage; handle: Accepted }[]; closed: number[] } {
     const all = [...this.#open.values()];
     this.#open.clear();
     const sent = all.filter((handover) => handover.sent);
-    for (const { socket } of sent) socket.destroy();
+    for (const { handle } of sent) handle.close();
     return {
       unsent: all.filter((handover) => !handover.sent),
       closed: sent.map(({ message }) => message.connection),
@@ -99,7 +95,7 @@ export class Handovers {
     const handover = this.#open.get(connection);
     if (!handover) return false;
     this.#open.delete(connection);
-    handover.socket.destroy();
+    handover.handle.close();
     return true;
   }
 }

@@ -158,10 +158,10 @@ export class Primary {
         addressBlocked: (address) => registry.addressBlocked(address),
       },
       {
-        accepted: (connection, source, address, socket) => {
+        accepted: (connection, source, address, handle) => {
           const message = { t: 'socket', connection, source, address } as const;
-          if (this.#supervisor.deal(message, socket)) return;
-          socket.destroy();
+          if (this.#supervisor.deal(message, handle)) return;
+          handle.close();
           this.#acceptor.closed(connection);
           const from = { source: this.#sources.nameOf(source), address };
           this.#refused(Reject.NO_WORKER, { ...from, detail: 'no worker is ready' });

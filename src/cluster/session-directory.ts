@@ -1,13 +1,33 @@
 import type { Flow } from '../stats/messages.js';
 import type { VerifiedSession } from './messages.js';
 
-/** An open session of which a frame held. */
-export interface SessionEntry extends VerifiedSession {
-  worker: number;
+/** An open session of which a frame held. A class: V8 made a shape of each copy of a message. */
+export class SessionEntry implements VerifiedSession {
+  readonly id: string;
+  readonly slot: number;
+  readonly generation: number;
+  readonly sensor: string;
+  readonly type: number;
+  readonly address: string;
+  readonly source: string;
+  readonly openedAt: number;
+  readonly worker: number;
   /** As its worker last told, at most 5 s ago. */
-  frames: number;
-  bytes: number;
-  rejected: number;
+  frames = 0;
+  bytes = 0;
+  rejected = 0;
+
+  constructor(worker: number, session: VerifiedSession) {
+    this.id = session.id;
+    this.slot = session.slot;
+    this.generation = session.generation;
+    this.sensor = session.sensor;
+    this.type = session.type;
+    this.address = session.address;
+    this.source = session.source;
+    this.openedAt = session.openedAt;
+    this.worker = worker;
+  }
 }
 
 /** The open sessions of all workers, as the primary knows them. As many as there are connections. */
@@ -27,7 +47,7 @@ export class SessionDirectory {
   }
 
   opened(worker: number, session: VerifiedSession): void {
-    this.#byId.set(session.id, { ...session, worker, frames: 0, bytes: 0, rejected: 0 });
+    this.#byId.set(session.id, new SessionEntry(worker, session));
   }
 
   over(id: string): void {

@@ -1,7 +1,7 @@
 import cluster, { type Worker } from 'node:cluster';
-import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { RESTART_DELAY_MAX_MS, RESTART_DELAY_MIN_MS, RESTART_HEALTHY_MS } from '../constants.js';
+import type { Accepted } from './acceptor.js';
 import { Handovers } from './handovers.js';
 import { SMALL_YOUNG_GENERATION } from './heap.js';
 import type { SocketMessage, ToPrimary, ToWorker, WorkerStart } from './messages.js';
@@ -78,13 +78,14 @@ export class Supervisor {
   }
 
   /** Hands a connection to the ready worker that has the fewest; false when there is none. */
-  deal(message: SocketMessage, socket: Socket): boolean {
+  deal(message: SocketMessage, handle: Accepted): boolean {
     let best: Seat | undefined;
     for (const seat of this.#seats) {
       if (!seat.ready || !seat.worker?.isConnected() || seat.handovers.stalled()) continue;
       if (!best || seat.connections.size < best.connections.size) best = seat;
     }
-    if (!best?.worker || !best.handovers.begin(best.worker, message, socket)) return false;
+    if (!best?.worker) return false;
+    best.handovers.begin(best.worker, message, handle);
     best.connections.add(message.connection);
     return true;
   }
@@ -213,11 +214,11 @@ export class Supervisor {
   #dealAgain(seat: Seat): void {
     const { unsent, closed } = seat.handovers.abandon();
     for (const connection of closed) this.#lost(seat, connection, DIED);
-    for (const { message, socket } of unsent) {
-      if (!this.#stopping && this.deal(message, socket)) {
+    for (const { message, handle } of unsent) {
+      if (!this.#stopping && this.deal(message, handle)) {
         seat.connections.delete(message.connection);
       } else {
-        socket.destroy();
+        handle.close();
         this.#lost(seat, message.connection, DIED);
       }
     }

@@ -58,10 +58,8 @@ export interface Tally {
   rejected(code: number, frames: number, bytes: number): void;
 }
 
-/** Figures that are told, two each: received, each sink, each reason. */
+/** Figures that are told, two each: received, then each sink. Few sessions have rejects to tell. */
 const TOLD_SINKS = 2;
-const TOLD_REJECTS = TOLD_SINKS + 2 * SINKS_MAX;
-const TOLD_FIGURES = TOLD_REJECTS + 2 * REJECT_SLOTS;
 
 /**
  * One session's figures, kept in the image of its journal row: counting allocates nothing. Bytes
@@ -88,7 +86,8 @@ export class SessionRow {
   #changes = 0;
   /** What `tell` has told: the number of changes then, and the figures. */
   #changesTold = 0;
-  #told: Float64Array | undefined;
+  #told: number[] | undefined;
+  #rejectsTold: number[] | undefined;
 
   /**
    * @param bytes buffer with the row's image at `at`
@@ -156,7 +155,7 @@ export class SessionRow {
   tell(tally: Tally): void {
     if (this.#changesTold === this.#changes) return;
     this.#changesTold = this.#changes;
-    this.#told ??= new Float64Array(TOLD_FIGURES);
+    this.#told ??= zeros(TOLD_SINKS + 2 * this.#owner.sinks.length);
     const told = this.#told;
     const frames = this.#receivedFrames - told[0]!;
     const bytes = this.#receivedBytes - told[1]!;
@@ -171,16 +170,14 @@ export class SessionRow {
     for (let slot = 0; slot < REJECT_SLOTS; slot += 1) {
       const code = this.#view.getUint16(this.#at + SESSION_REJECT_CODES + slot * 2, true);
       if (code === 0) break;
-      const added = this.#added(
-        this.#at + SESSION_REJECTS + slot * 16,
-        told,
-        TOLD_REJECTS + 2 * slot,
-      );
+      this.#rejectsTold ??= zeros(2 * REJECT_SLOTS);
+      const at = this.#at + SESSION_REJECTS + slot * 16;
+      const added = this.#added(at, this.#rejectsTold, 2 * slot);
       if (added) tally.rejected(code, added.frames, added.bytes);
     }
   }
 
-  #added(at: number, told: Float64Array, index: number): Amount | undefined {
+  #added(at: number, told: number[], index: number): Amount | undefined {
     const { frames, bytes } = this.#amount(at);
     const added = { frames: frames - told[index]!, bytes: bytes - told[index + 1]! };
     told[index] = frames;
@@ -318,6 +315,10 @@ export class SessionRow {
     this.#changes += 1;
     this.#owner.changed(this.slot);
   }
+}
+
+function zeros(length: number): number[] {
+  return new Array<number>(length).fill(0);
 }
 
 /** The name under which the ledger keeps a reject code. */

@@ -32,13 +32,14 @@ export const canReadDirectly = symbols !== undefined;
  * `data` is emitted no more. Until a pause takes effect, a few more reads may come.
  *
  * @param buffer may be shared by any number of sockets of this thread
- * @param received called after each read, which it has to take before it returns
+ * @param received called on the socket after each read, which it has to take before it returns true;
+ *   it may be shared too
  * @returns false where that cannot be: the socket is as before
  */
 export function readDirectly(
   socket: Duplex,
   buffer: Uint8Array,
-  received: (bytes: number) => void,
+  received: (this: Duplex, bytes: number) => true,
 ): boolean {
   if (symbols === undefined || !(socket instanceof Socket)) return false;
   const handle = (socket as unknown as { _handle: UserBufferHandle | null })._handle;
@@ -46,10 +47,7 @@ export function readDirectly(
   const fields = socket as UserBufferSocket;
   fields[symbols.buffer] = buffer;
   fields[symbols.generator] = null;
-  fields[symbols.callback] = (bytes: number) => {
-    received(bytes);
-    return true;
-  };
+  fields[symbols.callback] = received;
   handle.useUserBuffer(buffer);
   return true;
 }

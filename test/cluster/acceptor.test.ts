@@ -25,9 +25,9 @@ function acceptor() {
   });
   const rules = { maxConnections: 10, maxConnectionsPerIp: 0, addressBlocked: () => false };
   const own = new Acceptor(rules, {
-    accepted: (_connection, _source, address, socket) => {
+    accepted: (_connection, _source, address, handle) => {
       seen.accepted.push(address);
-      socket.destroy();
+      handle.close();
       changed();
     },
     refused: (code, _source, address) => {
