@@ -49,11 +49,11 @@ function accept(socket: Socket): void {
       uuid ??= sensor;
       if (sensor !== uuid) return reject('uuid');
       if (dir !== undefined) {
-        file ??= createWriteStream(join(dir, `${uuid.replaceAll('-', '')}-${number}.jsonl`));
-        if (!file.write(payload)) {
-          socket.pause();
-          file.once('drain', () => socket.resume());
+        if (!file) {
+          file = createWriteStream(join(dir, `${uuid.replaceAll('-', '')}-${number}.jsonl`));
+          file.on('drain', () => socket.resume());
         }
+        if (!file.write(payload)) socket.pause();
       }
       frames += 1;
       bytes += size;

@@ -50,7 +50,11 @@ export function benchCommand(): Command {
     .option('--seconds <s>', 'length of a sample', seconds)
     .option('--workers <n|auto>', "the gateway's worker processes", workers, 'auto')
     .option('--format <jsonl|pcap>', 'what the sensors send', format, 'jsonl')
-    .option('--load-processes <n>', 'processes of the load (default: half the cores)', whole(1, 64))
+    .option(
+      '--load-processes <n>',
+      'processes of the load (default: half the cores, two at least)',
+      whole(1, 64),
+    )
     .option('--dir <dir>', 'where data lies meanwhile, on a real disk (default: the temporary one)')
     .option('--json <file>', 'write the results there too')
     .option('--to <host:port>', 'only send, to that server, and print what was sent')

@@ -114,12 +114,14 @@ function exactly(targets: Targets, missed?: number): Results {
     } else set(over, read(of)! / wanted);
   }
   for (const { of, min, max } of targets.limits) set(of, (min ?? max)!);
-  return results([...list.values()]);
+  const all = results([...list.values()]);
+  // Of no class: what real machines reach has nothing to do with made-up figures.
+  return { ...all, machine: { ...all.machine, cpu: 'made up', arch: 'none' } };
 }
 
 test('--check exits 1 on a missed ratio, 0 when all are met', async () => {
   const dir = tempDir('targets');
-  const own = { ...readTargets(), machines: [] };
+  const own = readTargets();
   for (const missed of [undefined, 0, 3, own.ratios.length - 1]) {
     const file = join(dir, `${missed}.json`);
     writeFileSync(file, JSON.stringify(exactly(own, missed)));
