@@ -133,7 +133,7 @@ async function remote(options: Options): Promise<number> {
     ...{ sizes: options.sizes, connections: options.connections, format: options.format },
     samples: options.samples ?? 3,
     seconds: options.seconds ?? 5,
-    loadProcesses: options.loadProcesses ?? Math.max(1, Math.floor(availableParallelism() / 2)),
+    loadProcesses: options.loadProcesses ?? Math.max(2, Math.floor(availableParallelism() / 2)),
   });
 }
 
