@@ -18,7 +18,7 @@ export interface CertificateView {
 }
 
 export function sinkConditions(sinks: readonly SinkView[]): Condition[] {
-  return sinks.flatMap(({ name, state, spool, lastError }) => {
+  return sinks.flatMap(({ name, state, takes, spool, lastError }) => {
     const found: Condition[] = [];
     if (state === 'stopped') {
       found.push({
@@ -32,9 +32,11 @@ export function sinkConditions(sinks: readonly SinkView[]): Condition[] {
       found.push({
         key: `sink-failing/${name}`,
         kind: 'sink-failing',
-        severity: 'critical',
+        severity: takes ? 'warning' : 'critical',
         subject: name,
-        text: `sink ${name} can deliver nothing: ${lastError?.text ?? 'the log has the reason'}`,
+        text: `sink ${name} can deliver nothing${takes ? ', and keeps what comes' : ''}: ${
+          lastError?.text ?? 'the log has the reason'
+        }`,
       });
     }
     if (spool && spool.bytes > spool.maxBytes * SPOOL_SHARE_MAX) {

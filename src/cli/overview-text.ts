@@ -71,7 +71,7 @@ function sinkLines({ sinks }: Overview): string[] {
   );
 }
 
-function workerLines({ workers }: Overview): string[] {
+function workerLines({ workers, primary }: Overview): string[] {
   const shown = workers.slice(0, WORKERS_SHOWN);
   const percent = (share: number) => `${Math.round(share * 100)} %`;
   const lines = table(
@@ -88,7 +88,10 @@ function workerLines({ workers }: Overview): string[] {
     ]),
   );
   const more = workers.length - shown.length;
-  return more > 0 ? [...lines, `and ${more} more`] : lines;
+  if (more > 0) lines.push(`and ${more} more`);
+  const { loop, rssBytes } = primary;
+  lines.push(`primary: ${percent(loop.utilization)} of a core, ${size(rssBytes)}`);
+  return lines;
 }
 
 function sumOf(rates: readonly { frames: number; bytes: number }[]) {

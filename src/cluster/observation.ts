@@ -1,5 +1,6 @@
 import { GatewayStats } from '../stats/gateway-stats.js';
 import type { Flow } from '../stats/messages.js';
+import { OwnProcess } from '../stats/own-process.js';
 import { RejectLog } from '../stats/reject-log.js';
 import type { ToPrimary } from './messages.js';
 import { SessionDirectory } from './session-directory.js';
@@ -9,6 +10,7 @@ type FlowListener = (flow: readonly Flow[], at: number) => void;
 /** What the primary knows of the workers from what they tell: for the control plane to look at. */
 export class Observation {
   readonly stats: GatewayStats;
+  readonly own = new OwnProcess();
   readonly sessions = new SessionDirectory();
   readonly rejects = new RejectLog();
   /** Names of the sinks that an operator holds: workers that begin are told. */
@@ -60,6 +62,10 @@ export class Observation {
     if (address !== undefined) {
       this.rejects.add({ reason, address, detail, sensor: undefined }, now);
     }
+  }
+
+  close(): void {
+    this.own.close();
   }
 
   workerGone(index: number, died: boolean): void {

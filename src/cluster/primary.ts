@@ -305,6 +305,7 @@ export class Primary {
     this.#watch.close();
     await this.#control?.close();
     this.#rejects.close();
+    this.#observation.close();
     await this.#registry.close();
     await this.#ledger.close();
     await this.#links.close();
@@ -325,7 +326,7 @@ export class Primary {
   #controlled({ tls }: ControlOptions): ControlledGateway {
     const self = this;
     this.#controlExpires = tls?.notAfter;
-    const { stats, sessions, rejects, held } = this.#observation;
+    const { stats, own, sessions, rejects, held } = this.#observation;
     return {
       version: packageVersion(),
       startedAt: this.#startedAt,
@@ -343,6 +344,7 @@ export class Primary {
       },
       reload: (actor) => this.reload(actor),
       stats,
+      own,
       sessions,
       rejects,
       get phase() {

@@ -6,6 +6,7 @@ import type { LedgerReport } from '../ledger/report.js';
 import type { Registry } from '../registry/store.js';
 import type { GatewayStats } from '../stats/gateway-stats.js';
 import type { Flow } from '../stats/messages.js';
+import type { OwnProcess } from '../stats/own-process.js';
 import type { RejectLog } from '../stats/reject-log.js';
 
 /** What the control plane sees of the gateway and may do to it. The primary process is it. */
@@ -20,6 +21,8 @@ export interface ControlledGateway {
   readonly phase: 'starting' | 'running' | 'stopping';
   readonly registry: Registry;
   readonly stats: GatewayStats;
+  /** The process that this is. */
+  readonly own: OwnProcess;
   readonly sessions: SessionDirectory;
   readonly rejects: RejectLog;
   /** Connections open now. */

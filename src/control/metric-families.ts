@@ -121,6 +121,12 @@ export function sinkFamilies({ stats }: ControlledGateway): Family[] {
           ]),
     },
     {
+      name: 'd4gw_sink_taking',
+      help: '1 where a sink takes what comes, and keeps it where it fails; 0 where sensors wait.',
+      labels: ['sink'],
+      values: () => stats.sinks().map(({ name: sink, takes }) => [{ sink }, takes ? 1 : 0]),
+    },
+    {
       name: 'd4gw_sink_full',
       help: '1 where a sink holds its sessions back.',
       labels: ['sink'],
@@ -243,6 +249,35 @@ export function workerFamilies({ stats }: ControlledGateway): Family[] {
       labels: ['worker', 'thread', 'kind'],
       counter: true,
       values: collections(({ count }) => count),
+    },
+  ];
+}
+
+/** How the primary process fares, which supervises, keeps the books and answers. */
+export function primaryFamilies({ own }: Pick<ControlledGateway, 'own'>): Family[] {
+  return [
+    {
+      name: 'd4gw_primary_cpu_seconds_total',
+      help: 'CPU time of the primary process, user and system.',
+      labels: ['mode'],
+      counter: true,
+      values: () =>
+        Object.entries(own.view.cpu).map(([mode, seconds]) => [{ mode }, seconds] as const),
+    },
+    {
+      name: 'd4gw_primary_resident_memory_bytes',
+      help: 'Resident memory of the primary process.',
+      values: () => [[{}, own.view.rssBytes]],
+    },
+    {
+      name: 'd4gw_primary_event_loop_delay_seconds',
+      help: "Delay of the primary's event loop over the last second, 99th percentile.",
+      values: () => [[{}, own.view.loop.loopDelayMs.p99 / 1000]],
+    },
+    {
+      name: 'd4gw_primary_event_loop_utilization_ratio',
+      help: "Share of the last second in which the primary's event loop was not idle.",
+      values: () => [[{}, own.view.loop.utilization]],
     },
   ];
 }

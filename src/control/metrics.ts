@@ -5,6 +5,7 @@ import type { RefusedLogin } from './auth/gate.js';
 import type { ControlledGateway } from './gateway.js';
 import {
   type Family,
+  primaryFamilies,
   sinkFamilies,
   stateFamilies,
   trafficFamilies,
@@ -38,6 +39,7 @@ export class Metrics {
       ...trafficFamilies(gateway),
       ...sinkFamilies(gateway),
       ...workerFamilies(gateway),
+      ...primaryFamilies(gateway),
       ...stateFamilies(gateway, alerts, () => this.#balance),
       ...this.#ownFamilies(),
     ];

@@ -4,6 +4,7 @@ import type { Amount } from '../ledger/totals.js';
 import { iso } from '../registry/view.js';
 import type { SinkView } from '../stats/gateway-stats.js';
 import type { ThreadStats } from '../stats/messages.js';
+import type { ProcessView } from '../stats/own-process.js';
 import type { Overview } from './api/schemas.js';
 import type { ControlledGateway } from './gateway.js';
 import type { SensorIndex } from './sensor-index.js';
@@ -123,6 +124,7 @@ export class OverviewFeed {
         toldAt: own === undefined ? null : iso(at),
         ...(own === undefined ? NOT_RUNNING : workerFigures(own)),
       })),
+      primary: primaryFigures(this.#gateway.own.sample()),
       ledger: this.#balance
         ? {
             balanced: this.#balance.balanced,
@@ -166,8 +168,15 @@ const NOT_RUNNING = {
   sink: NO_THREAD,
 };
 
+function shown({ loopDelayMs, utilization }: ThreadStats) {
+  return { loopDelayMs, utilization };
+}
+
+function primaryFigures({ pid, cpu, rssBytes, loop }: ProcessView) {
+  return { pid, cpuSeconds: cpu.user + cpu.system, rssBytes, loop: shown(loop) };
+}
+
 function workerFigures({ pid, connections, sessions, ring, cpu, rssBytes, io, thread }: FiguresOf) {
-  const shown = ({ loopDelayMs, utilization }: ThreadStats) => ({ loopDelayMs, utilization });
   return {
     pid,
     connections,

@@ -42,6 +42,8 @@ export interface Sink {
 export interface SinkStatus {
   /** `failing`: it can deliver nothing now, and goes on trying. */
   state: 'ok' | 'failing';
+  /** It takes frames, though it fails, and keeps them until it does not. */
+  isKeeping?: boolean | undefined;
   /** Ms since the epoch. */
   lastError?: { text: string; at: number } | undefined;
   /** What waits on disk to be delivered. */

@@ -1,8 +1,10 @@
+import { statSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { GatewayError, messageOf } from '../errors.js';
 import { type Clock, SYSTEM_CLOCK } from '../sinks/files/clock.js';
 import { SpoolAccount } from './account.js';
+import { Ages } from './ages.js';
 import { Assembler, type SessionState } from './assembler.js';
 import { Bookkeeping } from './bookkeeping.js';
 import { RecordKind } from './layout.js';
@@ -54,6 +56,7 @@ export class Spool {
   readonly #readers = new Set<Reader>();
   readonly #waiting = new Set<() => void>();
   readonly #room = new Set<() => void>();
+  readonly #ages = new Ages();
   readonly #custodyWaiters: { seq: number; resolve: (isHeld: boolean) => void }[] = [];
   readonly account: SpoolAccount;
   /** Of the newest record that earlier runs left. */
@@ -106,6 +109,8 @@ export class Spool {
     this.#log = log;
     this.#clock = clock;
     this.account = account;
+    // A segment was begun with its first record.
+    for (const { path, firstSeq } of recovered.segments) this.#ages.add(firstSeq, madeAt(path));
     const newest = recovered.segments.at(-1)?.lastSeq ?? 0;
     this.#foundSeq = Math.max(account.found.cursor, newest);
     const bytes = Math.min(segmentBytes, maxBytes * SEGMENT_SHARE_MAX);
@@ -152,6 +157,11 @@ export class Spool {
   /** All up to it is released. */
   get cursor(): number {
     return this.#books.cursor;
+  }
+
+  /** For how long a record has been here, in seconds; of one that is not, as of its neighbour. */
+  ageOf(seq: number): number {
+    return this.#ages.ageOf(seq, this.#clock.now());
   }
 
   /** Bytes on the disk, and in memory. */
@@ -288,6 +298,7 @@ export class Spool {
   /** @param isDropped nothing of it is written any more */
   #release(seq: number, isDropped: boolean): void {
     this.#books.release(seq);
+    this.#ages.forget(seq + 1);
     for (let entry = this.#tail.first; entry !== undefined; entry = this.#tail.first) {
       const { block } = entry;
       if (block.lastSeq > seq) break;
@@ -406,6 +417,8 @@ export class Spool {
     this.#cancelFill?.();
     this.#cancelFill = undefined;
     this.#tail.push(block);
+    const waited = this.#clock.monotonic() - block.since;
+    this.#ages.add(block.firstSeq, this.#clock.now() - waited);
     this.#watchLag();
     this.#writer.kick();
     this.#trim();
@@ -510,6 +523,16 @@ export class Spool {
     const { path } = segment;
     this.#log.error({ segment: path, error }, 'a segment of a spool cannot be read: it is skipped');
     this.#books.damaged(segment, new StreamTotals(), undefined);
+  }
+}
+
+/** Ms since the epoch; a file system that does not know tells when it was written last. */
+function madeAt(path: string): number {
+  try {
+    const { birthtimeMs, mtimeMs } = statSync(path);
+    return birthtimeMs > 0 ? Math.min(birthtimeMs, mtimeMs) : mtimeMs;
+  } catch {
+    return Date.now(); // It is away: its reader says so.
   }
 }
 

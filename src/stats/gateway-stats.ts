@@ -24,6 +24,8 @@ export interface SinkView {
    * was removed, and serves the sessions that began with it.
    */
   state: 'ok' | 'full' | 'failing' | 'stopped' | 'leaving';
+  /** It takes what comes; one that fails may do so, and keep it. */
+  takes: boolean;
   delivered: Amount;
   lastError: { text: string; at: number } | null;
   spool: { bytes: number; maxBytes: number } | null;
@@ -130,6 +132,7 @@ export class GatewayStats {
         name,
         kind,
         state: isHeld ? 'stopped' : isFailing ? 'failing' : isFull ? 'full' : this.#calm(name),
+        takes: !isHeld && own.every(takesFrames),
         delivered: totals.delivered[name] ?? { frames: 0, bytes: 0 },
         lastError: errors.sort((a, b) => b.at - a.at)[0] ?? null,
         spool: spools.length === 0 ? null : sumOf(spools, { bytes: 0, maxBytes: 0 }),
@@ -139,6 +142,11 @@ export class GatewayStats {
       };
     });
   }
+}
+
+/** One that is full takes again as soon as it has delivered something: not where it can't. */
+function takesFrames({ state, isKeeping, full }: SinkStats): boolean {
+  return state === 'ok' || (isKeeping === true && !full);
 }
 
 function noTotals(): Totals {

@@ -75,7 +75,8 @@ function notReady({ gateway: { phase, stats } }: ControlContext, now: number): s
   if (phase !== 'running') problems.push(`the gateway is ${phase}`);
   const running = stats.workers.filter(({ stats: own, at }) => own && now - at <= STALE_MS);
   if (phase === 'running' && running.length === 0) problems.push('no worker answers');
-  const stopped = stats.sinks().filter(({ state }) => state === 'failing' || state === 'stopped');
+  // A relay whose server is away takes what comes, as long as its spool has room.
+  const stopped = stats.sinks().filter(({ takes }) => !takes);
   if (stopped.length > 0) problems.push(`sinks that take nothing: ${stopped.length}`);
   return problems;
 }

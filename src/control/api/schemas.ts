@@ -150,10 +150,18 @@ export const sink = z.object({
       'full: it holds its sessions back. failing: it can deliver nothing. stopped: held. leaving: ' +
         'removed by a reload, it serves the sessions that began with it.',
     ),
+  takes: z
+    .boolean()
+    .describe(
+      'It takes what comes, and keeps it where it fails: as a relay with room in its spool.',
+    ),
   delivered: amount.describe('Since the gateway began.'),
   lastError: z.object({ text: z.string(), at: time }).nullable(),
   spool: z.object({ bytes: count, maxBytes: count }).nullable(),
-  lagSeconds: z.number().nullable(),
+  lagSeconds: z
+    .number()
+    .nullable()
+    .describe('Of a relay: age of the oldest frame that is not sent; of a link, not acknowledged.'),
   dropped: amounts.describe('By reason, since the gateway began.'),
   figures: z.record(z.string(), z.number()),
 });
@@ -206,6 +214,9 @@ export const overview = z.object({
       sink: thread.describe('Its sink thread; inline, the same.'),
     }),
   ),
+  primary: z
+    .object({ pid: count, cpuSeconds: z.number(), rssBytes: count, loop: thread })
+    .describe('The process that supervises the workers and answers this.'),
   ledger: z
     .object({ balanced: z.boolean(), imbalances: count, at: time })
     .nullable()

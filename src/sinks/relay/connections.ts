@@ -61,7 +61,7 @@ export class Connections {
   /** By lane: how often in a row, and when it may try again. */
   readonly #failures = new Map<Lane, { count: number; retryAt: number }>();
   /** The server could not be reached at the last attempt. */
-  #outage: { since: number; attempts: number; retryAt: number } | undefined;
+  #outage: { since: number; attempts: number; retryAt: number; reason: string } | undefined;
   #retry: NodeJS.Timeout | undefined;
   readonly #sweep: NodeJS.Timeout;
   #isClosed = false;
@@ -75,6 +75,20 @@ export class Connections {
 
   get isReachable(): boolean {
     return this.#outage === undefined;
+  }
+
+  /** Since when the server can't be reached, ms since the epoch, and why. */
+  get away(): { since: number; reason: string } | undefined {
+    if (!this.#outage) return undefined;
+    const { since, reason } = this.#outage;
+    return { since: Date.now() - (this.#options.now() - since), reason };
+  }
+
+  /** Streams whose connections the server keeps ending. */
+  get refused(): number {
+    let refused = 0;
+    for (const { count } of this.#failures.values()) if (count >= HINT_FAILURES) refused += 1;
+    return refused;
   }
 
   request(lane: Lane): void {
@@ -177,12 +191,13 @@ export class Connections {
     const { log, target, now } = this.#options;
     this.counts.failed += 1;
     if (!this.#outage) {
-      this.#outage = { since: now(), attempts: 0, retryAt: 0 };
+      this.#outage = { since: now(), attempts: 0, retryAt: 0, reason };
       const kept = 'what is for it is kept in the spool, and it is tried until it is there';
       log.error({ target, reason }, `relay cannot connect; ${kept}`);
     }
     this.#outage.retryAt = now() + this.#delay(this.#outage.attempts);
     this.#outage.attempts += 1;
+    this.#outage.reason = reason;
   }
 
   /** The server took the connection, and it ended out of order. */

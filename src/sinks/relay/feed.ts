@@ -71,6 +71,15 @@ export class Feed {
     return Math.min(this.#head.next, this.#catchUp?.next ?? Number.POSITIVE_INFINITY);
   }
 
+  /** The first record that no connection was given; it may be one that was never appended. */
+  get waitingSeq(): number {
+    let first = this.nextSeq;
+    for (const lane of this.#parked) {
+      if (lane.pass === undefined && !lane.isFinished) first = Math.min(first, lane.at);
+    }
+    return first;
+  }
+
   /** How far the log was read. */
   get headSeq(): number {
     return this.#head.next;

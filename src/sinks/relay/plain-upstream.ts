@@ -19,7 +19,7 @@ import { Lane } from './lane.js';
 import { type LogRecord, logOf, type RelayLog } from './log.js';
 import { RELAY_MENDS } from './prepare.js';
 import { Progress } from './progress.js';
-import type { Upstream, UpstreamOptions } from './upstream.js';
+import type { Upstream, UpstreamOptions, UpstreamStatus } from './upstream.js';
 
 /** How often what was sent is noted and let go of. */
 const COMMIT_MS = 100;
@@ -91,6 +91,16 @@ export class PlainUpstream implements Upstream {
       counts: this.#connections.counts,
       logger: log,
     });
+  }
+
+  get status(): UpstreamStatus {
+    const waitingSeq = this.#feed?.waitingSeq ?? this.#spool.cursor + 1;
+    return {
+      waitingSeq: waitingSeq <= this.#spool.lastSeq ? waitingSeq : undefined,
+      away: this.#connections.away,
+      connections: this.#connections.count,
+      refusedStreams: this.#connections.refused,
+    };
   }
 
   start(): void {

@@ -32,6 +32,8 @@ const CLOSE_DEADLINE_MS = 8_000;
 /** What an upstream gets to end its connections in order, where another takes over. */
 const CHANGE_DEADLINE_MS = 3_000;
 const SPOOL_NAME = /^\d+$/;
+/** An upstream that can't be reached for so long is away. */
+const AWAY_MS = 2_000;
 /** How often the disk's free space is looked at. */
 const SPACE_MS = 1_000;
 /** How often more is given up while there is no room, and how full the spool has to be for it. */
@@ -154,11 +156,12 @@ export class RelaySink implements Sink {
   }
 
   /**
-   * `failing` where its spool takes nothing: an upstream that is away is what a spool is for, and
-   * shows in what waits.
+   * `failing` where its spool takes nothing, or where the upstream is away: then it keeps what it
+   * takes, as long as there is room.
    */
   status(): SinkStatus {
     if (this.#parts.length === 0) return { state: 'ok' };
+    const { away, lagSeconds, ...sending } = this.#sendingStatus();
     const waiting = { frames: 0, bytes: 0 };
     let bytes = 0;
     for (const { spool } of this.#parts) {
@@ -170,12 +173,35 @@ export class RelaySink implements Sink {
     }
     const { isFailing, lastError } = this.#own.spool;
     return {
-      state: isFailing ? 'failing' : 'ok',
-      lastError,
+      state: isFailing || away ? 'failing' : 'ok',
+      isKeeping: !isFailing && !this.#isSpaceLow,
+      lastError: isFailing || !away ? lastError : away,
+      lagSeconds,
       spool: { bytes, maxBytes: this.#maxBytes * this.#parts.length },
       dropped: sinceThen(this.#dropped(), this.#droppedBefore),
-      figures: { waitingFrames: waiting.frames, waitingBytes: waiting.bytes },
+      figures: { waitingFrames: waiting.frames, waitingBytes: waiting.bytes, ...sending },
     };
+  }
+
+  /** Of all its spools: this worker's, and those left by others. */
+  #sendingStatus() {
+    let lagSeconds = 0;
+    let connections = 0;
+    let refusedStreams = 0;
+    let away: { text: string; at: number } | undefined;
+    for (const { spool, upstream } of this.#parts) {
+      const { status } = upstream;
+      if (status.waitingSeq !== undefined) {
+        lagSeconds = Math.max(lagSeconds, spool.ageOf(status.waitingSeq));
+      }
+      connections += status.connections;
+      refusedStreams += status.refusedStreams;
+      const since = status.away?.since ?? Number.POSITIVE_INFINITY;
+      // A server that is started again is no matter.
+      if (Date.now() - since < AWAY_MS) continue;
+      away = { text: `${this.#config.to}: ${status.away!.reason}`, at: since };
+    }
+    return { lagSeconds, connections, refusedStreams, away };
   }
 
   /** By reason, in all spools, ever. */

@@ -5,6 +5,7 @@ import type { Spool } from '../../spool/spool.js';
  * closes it; an upstream reads it and releases what is done with.
  */
 export interface Upstream {
+  readonly status: UpstreamStatus;
   /** Begins to send. */
   start(): void;
   /** The spool asks for no more, and its oldest is to be given up: `onFull: drop-oldest`. */
@@ -14,6 +15,18 @@ export interface Upstream {
    * the spool is through, or at the deadline.
    */
   close(deadlineMs: number): Promise<void>;
+}
+
+/** How it gets on with what is in its spool. */
+export interface UpstreamStatus {
+  /** The first record that is not sent: of a link, not acknowledged. Undefined where there is none. */
+  waitingSeq: number | undefined;
+  /** It can't be reached: since when (ms since the epoch), and why. */
+  away: { since: number; reason: string } | undefined;
+  /** Connections that it has. */
+  connections: number;
+  /** Streams whose connections the other end keeps ending. */
+  refusedStreams: number;
 }
 
 export interface UpstreamOptions {

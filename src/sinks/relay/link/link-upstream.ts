@@ -4,7 +4,7 @@ import { decodeMessage, LinkProtocolError, type Rejected } from '../../../link/m
 import type { RateLimitedLog } from '../../../log/rate.js';
 import type { Spool } from '../../../spool/spool.js';
 import type { SpoolBlock } from '../../../spool/types.js';
-import type { Upstream, UpstreamOptions } from '../upstream.js';
+import type { Upstream, UpstreamOptions, UpstreamStatus } from '../upstream.js';
 import { linkId, newLinkId } from './link-id.js';
 import { LinkSender } from './sender.js';
 import { LinkClientSocket, type LinkTarget } from './socket.js';
@@ -63,6 +63,8 @@ export class LinkUpstream implements Upstream {
   /** Attempts since it was last open for a while, and when it was first not. */
   #attempts = 0;
   #downSince: number | undefined;
+  #downReason = '';
+  #isOpen = false;
   #isLasting = false;
   #needsNewId = false;
   #suspectSeq: number | undefined;
@@ -72,6 +74,20 @@ export class LinkUpstream implements Upstream {
     this.#dir = dir;
     this.#context = context;
     this.#log = new SpoolLog(spool, context.compress);
+  }
+
+  get status(): UpstreamStatus {
+    const { cursor, lastSeq } = this.#spool;
+    const since = this.#downSince;
+    return {
+      waitingSeq: cursor < lastSeq ? cursor + 1 : undefined,
+      away:
+        since === undefined
+          ? undefined
+          : { since: Date.now() - (performance.now() - since), reason: this.#downReason },
+      connections: this.#isOpen ? 1 : 0,
+      refusedStreams: 0,
+    };
   }
 
   start(): void {
@@ -187,6 +203,7 @@ export class LinkUpstream implements Upstream {
   #opened(position: number, gateway: string): void {
     const { log, name } = this.#context;
     this.counts.opened += 1;
+    this.#isOpen = true;
     this.#isLasting = false;
     const { firstSeq } = this.#log;
     const seconds =
@@ -229,6 +246,8 @@ export class LinkUpstream implements Upstream {
   /** Said once an outage. */
   #closed(reason: string, wasOpen: boolean): void {
     const { log, limitedLog, name } = this.#context;
+    this.#isOpen = false;
+    this.#downReason = reason;
     if (this.#stop.signal.aborted) return;
     this.counts[wasOpen ? 'lost' : 'failed'] += 1;
     if (REFUSED.test(reason)) this.#isLasting = true;
