@@ -12,6 +12,8 @@ export interface Group {
   tag?: string;
   /** Longer samples, for what is compared on the wall clock: ends are part of it. */
   long?: boolean;
+  /** So much longer, for what happens once a second. */
+  factor?: number;
   contenders: Contender[];
 }
 
@@ -54,6 +56,11 @@ export interface ServerSpec {
   cpus?: string;
   /** Ring and budgets so small that a full load uses them up: what is beside them shows. */
   small?: boolean;
+  /**
+   * With the control plane: history is written, so many pages of the dashboard are open, and metrics
+   * are scraped each second.
+   */
+  viewers?: number;
 }
 
 export interface PlanOptions {
@@ -74,6 +81,10 @@ const IDLE = [0, 1_000, 10_000];
 const USUAL_CONNECTIONS = 16;
 /** Idle connections whose memory is measured: so many that what a server allocates once is little. */
 const IDLE_CONNECTIONS = 4_000;
+/** Pages that look at once, where they are many. */
+const VIEWERS_MANY = 1_000;
+/** How much longer a sample is that sees several of what happens each second. */
+const WATCHED_FACTOR = 6;
 /** Sizes at which the serial bound of the bare parts is a target. */
 const BOUND_SIZES = [128, 1024, 4096, 65_536];
 
@@ -104,6 +115,7 @@ export function makePlan(options: PlanOptions): Group[] {
   return [
     ...comparisons(options, SIZES),
     relayGroup(),
+    controlGroup(),
     ...matrix(options),
     ...idleMemory(IDLE_CONNECTIONS),
     ...idleMemory(10_000),
@@ -118,6 +130,7 @@ function smokePlan({ tools }: PlanOptions): Group[] {
       contenders: [
         stream(gateway('blackhole', { idle: 20 }), 'tls', 128, 4),
         stream(gateway('files'), 'tls', 1024, 4),
+        stream(gateway('blackhole', { viewers: 20 }), 'tls', 1024, 4),
         stream(gateway('files'), 'tcp', 1_000_000, 2),
         ...(tools.lz4 ? [stream(gateway('lz4'), 'tls', 16_384, 4)] : []),
         stream(gateway('blackhole', { threads: 'inline' }), 'tcp', 4096, 1),
@@ -217,6 +230,19 @@ function relayGroup(): Group {
   };
 }
 
+/** What it costs to be looked at: the control plane must not slow the data path. */
+function controlGroup(): Group {
+  return {
+    tag: 'control',
+    factor: WATCHED_FACTOR,
+    title:
+      'TLS to blackhole with the dashboard open, metrics scraped and history, against none, 4 KiB',
+    contenders: [{}, { viewers: 1 }, { viewers: VIEWERS_MANY }].map((more) =>
+      stream(gateway('blackhole', more), 'tls', 4096),
+    ),
+  };
+}
+
 /** On the same cores: both servers are held to the first, the load to the others. */
 function socatGroup(pinned: boolean): Group {
   const cpus = pinned ? { cpus: '0' } : {};
@@ -291,6 +317,7 @@ export function seriesOf(contender: StreamContender, tag?: string): Series {
     server.threads,
     server.cpus === undefined ? undefined : 'pinned',
     server.small ? 'small' : undefined,
+    server.viewers === undefined ? undefined : `watched${server.viewers}`,
   ]
     .filter((part) => part !== undefined)
     .join('-');
@@ -309,7 +336,7 @@ export function seriesOf(contender: StreamContender, tag?: string): Series {
 /** Two contenders with one key share one server. */
 export function serverKey(server: ServerSpec): string {
   const { subject, sink, threads = '', idle = 0, cpus = '', small = false } = server;
-  return [subject, sink, threads, idle, cpus, small].join('/');
+  return [subject, sink, threads, idle, cpus, small, server.viewers ?? ''].join('/');
 }
 
 /** `128 B`, `64 KiB`, `1 MB` (the protocol's limit, 1,000,000 bytes). */

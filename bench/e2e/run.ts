@@ -104,8 +104,9 @@ class Run {
     await this.#hmac.stop();
   }
 
-  async #group({ contenders, tag, long = false }: Group): Promise<Series[]> {
-    const milliseconds = this.#options.sampleMilliseconds * (long ? LONG_FACTOR : 1);
+  async #group({ contenders, tag, long = false, factor }: Group): Promise<Series[]> {
+    const times = factor ?? (long ? LONG_FACTOR : 1);
+    const milliseconds = this.#options.sampleMilliseconds * times;
     const before = new Map([...this.#series].map(([id, series]) => [id, countOf(series)]));
     for (let sample = 0; sample < this.#options.samples; sample++) {
       for (const contender of contenders) await this.#sample(contender, sample, milliseconds, tag);

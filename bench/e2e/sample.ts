@@ -53,6 +53,7 @@ async function measure(subject: Subject, fleet: Fleet, load: StreamLoad) {
   await fleet.connect({ kind: transport, host: subject.host, port });
   const before = await subject.account();
   resetPeaks(subject.pid);
+  await subject.begin?.();
   await subject.loopDelayP99Ms?.();
   const cpuBefore = cpuOf(subject);
   const sent = await fleet.run({
@@ -64,9 +65,11 @@ async function measure(subject: Subject, fleet: Fleet, load: StreamLoad) {
   const cpuSeconds = cpuOf(subject) - cpuBefore;
   const memory = treeMemory(subject.pid);
   const delay = (await subject.loopDelayP99Ms?.()) ?? null;
+  const beside = (await subject.rest?.()) ?? [];
   const payload = sharedPayload(format, payloadBytes, connections);
   const problems = [
     ...settled.problems,
+    ...beside,
     ...sendErrors(sent),
     ...((await subject.checkStored?.(sent.streams, payload)) ?? []),
     ...(await subject.account()).problems.filter((line) => !before.problems.includes(line)),

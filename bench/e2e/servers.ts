@@ -5,6 +5,7 @@ import { startGateway } from '../subjects/gateway.js';
 import { startRelaying } from '../subjects/relaying.js';
 import { startOpenssl, startSocat } from '../subjects/socat.js';
 import type { Subject, Surroundings } from '../subjects/subject.js';
+import { startWatched } from '../subjects/watched.js';
 import { type ServerSpec, serverKey } from './plan.js';
 import type { Series } from './results.js';
 
@@ -48,7 +49,7 @@ export class Servers {
 
   /** A server of its own, that the caller ends. */
   start(spec: ServerSpec): Promise<Subject> {
-    const { subject, sink, threads = 'auto', cpus, small = false } = spec;
+    const { subject, sink, threads = 'auto', cpus, small = false, viewers } = spec;
     switch (subject) {
       case 'gateway':
         if (sink === 'relay' || sink === 'link') {
@@ -57,7 +58,13 @@ export class Servers {
             this.#around,
           );
         }
-        return startGateway({ sink, threads, cpus, small, workers: this.#workers }, this.#around);
+        return viewers === undefined
+          ? startGateway({ sink, threads, cpus, small, workers: this.#workers }, this.#around)
+          : startWatched(
+              { sink, threads, cpus, small, workers: this.#workers },
+              viewers,
+              this.#around,
+            );
       case 'socat':
         return startSocat(this.#around, cpus);
       case 'openssl':

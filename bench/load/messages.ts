@@ -90,3 +90,22 @@ export interface HandshakesResult {
 export function monotonicMs(): number {
   return Number(process.hrtime.bigint()) / 1e6;
 }
+
+/** Pages that look at a gateway, and a scrape of its metrics each second. */
+export interface ViewersSpec {
+  /** Of its control plane. */
+  url: string;
+  token: string;
+  count: number;
+}
+
+export interface ViewersResult {
+  seconds: number;
+  /** Messages that the page got which got the fewest. */
+  fewest: number;
+  /** Pages that the gateway had closed. */
+  closed: number;
+  scrapes: number;
+  failed: number;
+  scrapeError: string;
+}

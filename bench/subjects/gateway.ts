@@ -32,6 +32,8 @@ export interface GatewayOptions {
   relay?: Record<string, unknown>;
   /** It takes links too. */
   wss?: boolean;
+  /** With its control plane, and so with history. */
+  control?: boolean;
 }
 
 /** A full load uses them up: what a worker needs beside them is then what is over their sum. */
@@ -57,7 +59,8 @@ export async function startGateway(
   const output = new Output(child);
   try {
     const ports = await output.listening();
-    return new GatewaySubject(dir, options.sink, configFile, child, ports, output, probe);
+    const url = output.controlUrl ?? '';
+    return new GatewaySubject(dir, options.sink, configFile, child, ports, output, probe, url);
   } catch (error) {
     await end(child, 1_000);
     throw error;
@@ -89,6 +92,7 @@ function writeConfig(dir: string, options: GatewayOptions, around: Surroundings)
     ],
     sinks: { [SINK]: sinkOf(options) },
     routes: [{ match: {}, to: [SINK] }],
+    ...(options.control ? { control: { port: 0 } } : {}),
     log: { format: 'json' },
   };
   const file = join(dir, 'config.yaml');
@@ -114,6 +118,11 @@ class Output {
         this.text = (this.text + text).slice(-LOG_CHARS_KEPT);
       });
     }
+  }
+
+  /** Where the control plane is reached, once it listens. */
+  get controlUrl(): string | undefined {
+    return /"url":"(http[^"]+)","msg":"the control plane listens"/.exec(this.text)?.[1];
   }
 
   listening(): Promise<ServerPorts> {
@@ -147,6 +156,8 @@ export class GatewaySubject implements Subject {
   readonly host = '127.0.0.1';
   readonly ports: ServerPorts;
   readonly configFile: string;
+  readonly dataDir: string;
+  readonly controlUrl: string;
   readonly budgetBytes: number;
   readonly checkStored?: NonNullable<Subject['checkStored']>;
   readonly #child: ChildProcess;
@@ -162,7 +173,10 @@ export class GatewaySubject implements Subject {
     ports: ServerPorts,
     output: Output,
     probe: LoopDelayProbe,
+    controlUrl: string,
   ) {
+    this.dataDir = join(dir, 'data');
+    this.controlUrl = controlUrl;
     this.configFile = configFile;
     this.#child = child;
     this.ports = ports;

@@ -16,6 +16,10 @@ export interface Subject {
   /** A worker's ring and budgets as configured, to tell what it needs beside them. */
   readonly budgetBytes?: number;
   account(): Promise<ServerAccount>;
+  /** What goes on beside each sample, from before its first byte to its proof. */
+  begin?(): Promise<void>;
+  /** Ends that; returns what was wrong with it. */
+  rest?(): Promise<string[]>;
   /**
    * Whether what is stored is what was sent, byte for byte where the server keeps streams apart;
    * removes it. Returns what is wrong.
