@@ -1,5 +1,6 @@
 import { HEADER_BYTES } from '../wire/layout.js';
 import { BlockBuilder } from './block-builder.js';
+import type { BlockPool } from './block-pool.js';
 import { spanOf } from './disk-blocks.js';
 import { BLOCK_HEADER_BYTES, RecordKind } from './layout.js';
 import { LiveBlock } from './live-block.js';
@@ -27,8 +28,8 @@ export class Assembler {
   readonly sessions = new Map<number, SessionState>();
   readonly #finished: (block: LiveBlock) => void;
   readonly #now: () => number;
+  readonly #pool: BlockPool;
   #builder: BlockBuilder | undefined;
-  #memory: Buffer | undefined;
   #spans: SessionSpan[] = [];
   #since = 0;
   readonly #firstSeq: number;
@@ -41,12 +42,14 @@ export class Assembler {
    */
   constructor(
     first: { seq: number; ref: number },
+    pool: BlockPool,
     finished: (block: LiveBlock) => void,
     now: () => number,
   ) {
     this.#firstSeq = first.seq;
     this.#nextSeq = first.seq;
     this.#nextRef = first.ref;
+    this.#pool = pool;
     this.#finished = finished;
     this.#now = now;
   }
@@ -125,7 +128,8 @@ export class Assembler {
     if (builder === undefined) return;
     this.#builder = undefined;
     const bytes = builder.finish();
-    this.#memory = builder.isLoose ? this.#memory : undefined;
+    const { memory, isLoose } = builder;
+    if (isLoose) this.#pool.give(memory);
     const sessions = this.#spans;
     this.#spans = [];
     for (const { ref } of sessions) this.sessions.get(ref)!.span = undefined;
@@ -138,7 +142,8 @@ export class Assembler {
       }
     };
     const block = { firstSeq, count: recordCount, bytes, sessions };
-    this.#finished(new LiveBlock(block, this.#since, records));
+    const free = isLoose ? undefined : () => this.#pool.give(memory);
+    this.#finished(new LiveBlock(block, this.#since, records, free));
   }
 
   #live(ref: number): SessionState {
@@ -167,9 +172,7 @@ export class Assembler {
   }
 
   #begin(bytes: number): void {
-    const spare = this.#memory;
-    const memory = BlockBuilder.hasRoom(spare, bytes) ? spare : BlockBuilder.memoryFor(bytes);
-    this.#memory = memory;
+    const memory = this.#pool.take(BlockBuilder.bytesFor(bytes));
     this.#builder = new BlockBuilder(this.#nextSeq, memory);
     this.#since = this.#now();
   }

@@ -43,16 +43,19 @@ export class BlockBuilder {
     return new BlockBuilder(firstSeq, Buffer.allocUnsafeSlow(bytes), flags);
   }
 
-  /** Memory of a block whose first record has that much data. */
-  static memoryFor(recordBytes: number): Buffer {
-    const needed = BLOCK_HEADER_BYTES + RECORD_HEADER_BYTES + recordBytes;
-    return Buffer.allocUnsafeSlow(Math.max(BLOCK_BYTES, needed));
+  /** Bytes of a block whose first record has that much data, at least. */
+  static bytesFor(recordBytes: number): number {
+    return BLOCK_HEADER_BYTES + RECORD_HEADER_BYTES + recordBytes;
   }
 
-  /** Whether memory that was used before can hold such a block. */
-  static hasRoom(memory: Buffer | undefined, recordBytes: number): memory is Buffer {
-    const needed = BLOCK_HEADER_BYTES + RECORD_HEADER_BYTES + recordBytes;
-    return memory !== undefined && needed <= memory.length;
+  /** Memory of such a block. */
+  static memoryFor(recordBytes: number): Buffer {
+    return Buffer.allocUnsafeSlow(Math.max(BLOCK_BYTES, BlockBuilder.bytesFor(recordBytes)));
+  }
+
+  /** What it fills. */
+  get memory(): Buffer {
+    return this.#bytes;
   }
 
   get records(): number {

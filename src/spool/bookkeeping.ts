@@ -139,7 +139,7 @@ export class Bookkeeping {
     this.#lastGiven = block.lastSeq;
     if (block.lastSeq <= this.cursor) return;
     const { firstSeq, lastSeq } = block;
-    this.#outstanding.push({ firstSeq, lastSeq, block });
+    this.#outstanding.push({ firstSeq, lastSeq, block: block.hold() });
     // A reader may be far ahead of what is released: of those blocks the figures are enough.
     const old = this.#outstanding.at(-OUTSTANDING_BLOCKS_MAX - 1);
     if (old) this.#reduce(old);
@@ -149,6 +149,7 @@ export class Bookkeeping {
     if (entry.block === undefined) return;
     const countedFrom = this.#files.at(entry.firstSeq)?.countedFrom ?? 0;
     entry.amounts = amountsOf(entry.block, countedFrom);
+    entry.block.letGo();
     entry.block = undefined;
   }
 
@@ -157,9 +158,11 @@ export class Bookkeeping {
     while (this.#outstanding.length > 0 && this.#outstanding[0]!.lastSeq <= seq) {
       const { firstSeq, block, amounts } = this.#outstanding.shift()!;
       const segment = this.#files.at(firstSeq);
-      if (segment === undefined || segment.firstSeq > firstSeq) continue;
-      if (block) segment.released.merge(amountsOf(block, segment.countedFrom));
-      else if (amounts) segment.released.merge(amounts);
+      if (segment !== undefined && segment.firstSeq <= firstSeq) {
+        if (block) segment.released.merge(amountsOf(block, segment.countedFrom));
+        else if (amounts) segment.released.merge(amounts);
+      }
+      block?.letGo();
     }
     this.soon();
   }

@@ -86,7 +86,8 @@ function rebuilt(records: readonly RawRecord[]): Buffer {
   return builder.finish();
 }
 
-function open(sessions: ReadSessions, { ref, data }: RawRecord): ReadSession | undefined {
+/** A session's OPEN was met. */
+export function open(sessions: ReadSessions, { ref, data }: RawRecord): ReadSession | undefined {
   const opened = decodeOpen(data);
   if (opened === undefined) return undefined;
   const { session, before } = opened;
@@ -142,7 +143,7 @@ export function spanOf(
   };
 }
 
-function count(state: ReadSession, span: SessionSpan, frames: number, bytes: number): void {
+export function count(state: ReadSession, span: SessionSpan, frames: number, bytes: number): void {
   state.total.frames += frames;
   state.total.bytes += bytes;
   span.frames += frames;

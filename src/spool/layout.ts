@@ -45,7 +45,7 @@ export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
 /** Flag of an OPEN: the session goes on from what came before. */
 export const RECORD_CONTINUED = 1;
 
-/** Raw bytes at which a block is finished; one record alone may be longer. */
+/** Raw bytes at which a block is finished, at least; one record alone may be longer. */
 export const BLOCK_BYTES = 256 * 1024;
 /** No block holds more: the longest record behind as much as fits a block before it. */
 export const BLOCK_RAW_BYTES_MAX =

@@ -1,4 +1,5 @@
 import { BlockBuilder } from './block-builder.js';
+import { HEADROOM_BYTES } from './block-pool.js';
 import { BlockFlag, RECORD_CONTINUED, RecordKind } from './layout.js';
 import { encodeOpen } from './session-record.js';
 import type { SessionSpan, SpoolBlock, SpoolRecord } from './types.js';
@@ -11,26 +12,46 @@ export class LiveBlock implements SpoolBlock {
   readonly firstSeq: number;
   readonly count: number;
   readonly bytes: Buffer;
+  readonly headroom: number;
   readonly sessions: readonly SessionSpan[];
   /** When its first record came, ms of a clock that never goes back. */
   readonly since: number;
+  #holders = 0;
+  readonly #free: (() => void) | undefined;
   readonly #records: () => Iterable<SpoolRecord>;
 
+  /**
+   * @param free of memory of a pool: it is used again for another block, once nobody holds it any
+   *   more
+   */
   constructor(
     block: { firstSeq: number; count: number; bytes: Buffer; sessions: readonly SessionSpan[] },
     since: number,
     records: () => Iterable<SpoolRecord>,
+    free?: () => void,
   ) {
     this.firstSeq = block.firstSeq;
     this.count = block.count;
     this.bytes = block.bytes;
+    this.headroom = free ? HEADROOM_BYTES : 0;
     this.sessions = block.sessions;
     this.since = since;
     this.#records = records;
+    this.#free = free;
   }
 
   get lastSeq(): number {
     return this.firstSeq + this.count - 1;
+  }
+
+  hold(): this {
+    this.#holders += 1;
+    return this;
+  }
+
+  letGo(): void {
+    this.#holders -= 1;
+    if (this.#holders === 0) this.#free?.();
   }
 
   records(): Iterable<SpoolRecord> {

@@ -2,6 +2,8 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../errors.js';
 import { hasCode } from '../sinks/files/directories.js';
+import { BlockFile } from './block-file.js';
+import type { BlockPool } from './block-pool.js';
 import { type DiskBlock, diskBlocks, type ReadSessions } from './disk-blocks.js';
 import type { LiveBlock } from './live-block.js';
 import { type Damage, noDamage } from './records.js';
@@ -30,6 +32,8 @@ export interface ReadFrom {
   /** A segment can't be read at all. */
   unreadable(segment: Segment, error: string): void;
   closed(reader: Reader): void;
+  /** Of which blocks are read. */
+  readonly pool: BlockPool;
 }
 
 /** Reads a spool from some record on: from memory what is still there, the rest from the disk. */
@@ -39,9 +43,15 @@ export class Reader implements BlockReader {
   #disk: SegmentRead | undefined;
   #isClosed = false;
   readonly #abort = new AbortController();
+  /** What was given out last. */
+  #given: LiveBlock | undefined;
   #tries = 0;
 
-  constructor(spool: ReadFrom, fromSeq: number) {
+  readonly #isChecked: boolean;
+
+  /** @param isChecked false: whoever gets the blocks checks their records */
+  constructor(spool: ReadFrom, fromSeq: number, isChecked = true) {
+    this.#isChecked = isChecked;
     this.#spool = spool;
     this.#next = fromSeq;
   }
@@ -51,10 +61,12 @@ export class Reader implements BlockReader {
   }
 
   async next(): Promise<SpoolBlock | undefined> {
+    this.#letGo();
     while (!this.isClosed) {
       const block = this.#fromMemory() ?? (await this.#fromDisk());
       if (block === undefined) continue;
       this.#next = block.lastSeq + 1;
+      this.#given = block.hold();
       return block;
     }
     await this.#leave();
@@ -64,9 +76,15 @@ export class Reader implements BlockReader {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#letGo();
     this.#abort.abort();
     this.#spool.closed(this);
     void this.#leave();
+  }
+
+  #letGo(): void {
+    this.#given?.letGo();
+    this.#given = undefined;
   }
 
   #fromMemory(): LiveBlock | undefined {
@@ -93,7 +111,7 @@ export class Reader implements BlockReader {
     }
     if (this.#disk?.segment !== segment) {
       await this.#leave();
-      this.#disk = new SegmentRead(segment, this.#next);
+      this.#disk = new SegmentRead(segment, this.#next, this.#spool.pool, this.#isChecked);
     }
     const read = this.#disk!;
     try {
@@ -145,7 +163,10 @@ class SegmentRead {
   readonly good = new StreamTotals();
   readonly #from: number;
   readonly #sessions: ReadSessions = new Map();
+  readonly #pool: BlockPool;
+  readonly #isChecked: boolean;
   #handle: FileHandle | undefined;
+  #fast: BlockFile | undefined;
   #blocks: AsyncGenerator<DiskBlock> | undefined;
   #isClosed = false;
   #readBytes = 0;
@@ -153,7 +174,9 @@ class SegmentRead {
   #limit = 0;
   #nextSeq: number;
 
-  constructor(segment: Segment, from: number) {
+  constructor(segment: Segment, from: number, pool: BlockPool, isChecked: boolean) {
+    this.#pool = pool;
+    this.#isChecked = isChecked;
     this.segment = segment;
     this.#from = from;
     this.#nextSeq = segment.firstSeq;
@@ -172,27 +195,56 @@ class SegmentRead {
   async next(): Promise<LiveBlock | undefined> {
     const handle = await this.#opened();
     while (!this.#isClosed) {
-      if (this.#blocks === undefined) {
-        if (this.#readBytes >= this.segment.bytes) return undefined;
-        this.#limit = this.segment.bytes;
-        const source = new FileSource(handle, this.#limit);
-        const { path } = this.segment;
-        const [at, seq] = [this.#readBytes, this.#nextSeq];
-        this.#blocks = diskBlocks(source, path, this.#sessions, this.damage, at, seq);
-      }
-      const { value: block, done } = await this.#blocks.next();
-      if (done) {
-        this.#blocks = undefined;
-        this.#readBytes = this.#limit;
-        continue;
-      }
+      if (this.#blocks === undefined && this.#readBytes >= this.segment.bytes) return undefined;
+      const block = (await this.#sound(handle)) ?? (await this.#any(handle));
+      if (block === undefined) continue;
       this.#nextSeq = block.lastSeq + 1;
       if (block.firstSeq > this.segment.countedFrom) {
         for (const span of block.sessions) this.good.addSpan(span);
       }
       if (block.lastSeq >= this.#from) return block;
+      block.hold().letGo();
     }
     return undefined;
+  }
+
+  /** The next block, where nothing is special about it. */
+  async #sound(handle: FileHandle): Promise<LiveBlock | undefined> {
+    if (this.#blocks !== undefined) return undefined;
+    this.#fast ??= new BlockFile(handle, {
+      pool: this.#pool,
+      sessions: this.#sessions,
+      isChecked: this.#isChecked,
+    });
+    const block = await this.#fast.read(this.#readBytes, this.segment.bytes, this.#nextSeq);
+    if (block !== undefined) this.#readBytes += block.bytes.length;
+    return block;
+  }
+
+  /** The next block, whatever became of it; undefined at the end of what was there. */
+  async #any(handle: FileHandle): Promise<LiveBlock | undefined> {
+    if (this.#blocks === undefined) {
+      this.#limit = this.segment.bytes;
+      const source = new FileSource(handle, this.#limit);
+      const { path } = this.segment;
+      const [at, seq] = [this.#readBytes, this.#nextSeq];
+      this.#blocks = diskBlocks(source, path, this.#sessions, this.damage, at, seq);
+    }
+    const before = this.damage.bytes + this.damage.records;
+    const { value: block, done } = await this.#blocks.next();
+    if (done) {
+      this.#blocks = undefined;
+      this.#readBytes = this.#limit;
+      return undefined;
+    }
+    const isWhole = !block.isCut && this.damage.bytes + this.damage.records === before;
+    if (isWhole && block.bytes.length === block.end - block.at) {
+      // What follows may be as it was written again.
+      await this.#blocks.return(undefined);
+      this.#blocks = undefined;
+      this.#readBytes = block.end;
+    }
+    return block;
   }
 
   async #opened(): Promise<FileHandle> {

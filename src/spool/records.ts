@@ -128,7 +128,13 @@ export function wholeRecords(raw: Buffer): { records: number; bytes: number } {
   return { records, bytes: at };
 }
 
-function recordAt(raw: Buffer, at: number, seq: number): RawRecord {
+/** What a record is, without its data. */
+export function headIn(raw: Buffer, at: number): { kind: RecordKind; ref: number } {
+  const kind = raw[at + RECORD_KIND] as RecordKind;
+  return { kind, ref: raw.readUInt32LE(at + RECORD_REF) };
+}
+
+export function recordAt(raw: Buffer, at: number, seq: number): RawRecord {
   return {
     seq,
     kind: raw[at + RECORD_KIND] as RecordKind,
@@ -138,19 +144,19 @@ function recordAt(raw: Buffer, at: number, seq: number): RawRecord {
   };
 }
 
-function endOf(raw: Buffer, at: number): number {
+export function endOf(raw: Buffer, at: number): number {
   return at + RECORD_HEADER_BYTES + raw.readUInt32LE(at + RECORD_DATA_BYTES);
 }
 
 /** Whether a record may begin at `at` by its header alone. */
-function isPlausible(raw: Buffer, at: number): boolean {
+export function isPlausible(raw: Buffer, at: number): boolean {
   if (raw.length - at < RECORD_HEADER_BYTES) return false;
   const kind = raw[at + RECORD_KIND]!;
   if (kind < RecordKind.OPEN || kind > RecordKind.END) return false;
   return raw.readUInt16LE(at + RECORD_ZERO) === 0 && endOf(raw, at) <= raw.length;
 }
 
-function holds(raw: Buffer, at: number, end: number): boolean {
+export function holds(raw: Buffer, at: number, end: number): boolean {
   return raw.readUInt32LE(at + RECORD_CRC) === recordCrc(raw, at, end);
 }
 

@@ -6,6 +6,7 @@ import { type Clock, SYSTEM_CLOCK } from '../sinks/files/clock.js';
 import { SpoolAccount } from './account.js';
 import { Ages } from './ages.js';
 import { Assembler, type SessionState } from './assembler.js';
+import { BlockPool } from './block-pool.js';
 import { Bookkeeping } from './bookkeeping.js';
 import { RecordKind } from './layout.js';
 import type { LiveBlock } from './live-block.js';
@@ -50,6 +51,7 @@ export class Spool {
   readonly #clock: Clock;
   readonly #files: SegmentFiles;
   readonly #tail = new Tail();
+  readonly #pool: BlockPool;
   readonly #assembler: Assembler;
   readonly #writer: Writer;
   readonly #books: Bookkeeping;
@@ -115,8 +117,10 @@ export class Spool {
     this.#foundSeq = Math.max(account.found.cursor, newest);
     const bytes = Math.min(segmentBytes, maxBytes * SEGMENT_SHARE_MAX);
     this.#files = new SegmentFiles(dir, bytes, recovered.segments, log, options.sealed);
+    this.#pool = new BlockPool(options.memoryBytes);
     this.#assembler = new Assembler(
       { seq: recovered.nextSeq, ref: recovered.nextRef },
+      this.#pool,
       (block) => this.#finished(block),
       () => clock.monotonic(),
     );
@@ -203,6 +207,7 @@ export class Spool {
   /** Its bounds are others from now on. */
   limit(bounds: Pick<SpoolOptions, 'maxBytes' | 'memoryBytes'>): void {
     this.#options = { ...this.#options, ...bounds };
+    this.#pool.limit(bounds.memoryBytes);
     this.#changed();
     this.#writer.kick();
   }
@@ -278,9 +283,12 @@ export class Spool {
     this.#books.settle();
   }
 
-  /** Reads on from `fromSeq`, or from the oldest that is there. */
-  blocks(fromSeq: number): BlockReader {
-    const reader = new Reader(this.#readFrom(), fromSeq);
+  /**
+   * Reads on from `fromSeq`, or from the oldest that is there.
+   * @param isChecked false: whoever gets the blocks checks their records
+   */
+  blocks(fromSeq: number, isChecked = true): BlockReader {
+    const reader = new Reader(this.#readFrom(), fromSeq, isChecked);
     this.#readers.add(reader);
     return reader;
   }
@@ -498,6 +506,7 @@ export class Spool {
   #readFrom(): ReadFrom {
     const spool = this;
     return {
+      pool: this.#pool,
       get isClosed() {
         return spool.#isClosed;
       },

@@ -38,6 +38,7 @@ export class Tail {
   }
 
   push(block: LiveBlock): void {
+    block.hold();
     this.#entries.push({ block, isWritten: false, stored: undefined });
     this.#bytes += block.bytes.length;
     this.#unwrittenBytes += block.bytes.length;
@@ -62,6 +63,7 @@ export class Tail {
       this.#entries = this.#entries.slice(this.#front);
       this.#front = 0;
     }
+    entry.block.letGo();
     return entry;
   }
 

@@ -84,8 +84,16 @@ export interface SpoolBlock {
   readonly count: number;
   /** With its header. Compressed only where it was read from a compressed segment. */
   readonly bytes: Buffer;
+  /** Bytes in front of it in the same memory, to be used by whoever sends it. */
+  readonly headroom: number;
   readonly sessions: readonly SessionSpan[];
   records(): Iterable<SpoolRecord>;
+  /**
+   * Keeps its memory from being used for another block; `letGo` as often as `hold`. A reader holds what
+   * `next` gave until it is called again, or closed.
+   */
+  hold(): this;
+  letGo(): void;
   /**
    * A preface (FORMAT.md; more than one block where meta headers are many and long) with the OPEN of
    * every session that goes on in this block, for a reader that has not seen them; undefined where
@@ -99,7 +107,8 @@ export interface BlockReader {
    * The next block, oldest first; waits for one. The first may begin before the sequence number asked
    * for, and a gap in the numbers is what was dropped, damaged, or never given out. One call at a
    * time.
-   * @returns undefined once the reader or the spool is closed
+   * @returns undefined once the reader or the spool is closed; whoever needs the block's bytes or
+   *   records beyond the next call holds it
    */
   next(): Promise<SpoolBlock | undefined>;
   close(): void;

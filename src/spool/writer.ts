@@ -71,6 +71,8 @@ export class Writer {
 
   async #run(): Promise<void> {
     for (let entry = this.#due(); entry !== undefined; entry = this.#due()) {
+      // It may leave the tail while it is being written.
+      entry.block.hold();
       try {
         const stored = await this.#stored(entry);
         this.#compressAhead();
@@ -83,6 +85,8 @@ export class Writer {
         await refused;
         if (this.#isStopped) return;
         continue;
+      } finally {
+        entry.block.letGo();
       }
       this.#retry.succeeded();
       this.#tail.written(entry);
@@ -94,11 +98,7 @@ export class Writer {
   #stored(entry: TailEntry): Promise<Buffer> {
     const { block } = entry;
     if (this.#options.compress === 'none') return Promise.resolve(block.bytes);
-    entry.stored ??= compressBlock(block.bytes, {
-      flags: 0,
-      records: block.count,
-      firstSeq: block.firstSeq,
-    });
+    entry.stored ??= compressHeld(block);
     return entry.stored;
   }
 
@@ -109,5 +109,15 @@ export class Writer {
       if (next === undefined) return;
       this.#stored(next).catch(() => {}); // tried again in its turn
     }
+  }
+}
+
+async function compressHeld(block: LiveBlock): Promise<Buffer> {
+  block.hold();
+  try {
+    const { bytes, count: records, firstSeq } = block;
+    return await compressBlock(bytes, { flags: 0, records, firstSeq });
+  } finally {
+    block.letGo();
   }
 }

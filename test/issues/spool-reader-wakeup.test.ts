@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { BlockPool } from '../../src/spool/block-pool.js';
 import type { LiveBlock } from '../../src/spool/live-block.js';
 import { Reader, type ReadFrom } from '../../src/spool/reader.js';
 import type { Segment } from '../../src/spool/segment.js';
@@ -18,11 +19,17 @@ test('a block that is finished while a segment is closed is not waited for', asy
   const path = join(tempDir(), 'segment');
   writeFileSync(path, '');
   const segment = { path, firstSeq: 1, lastSeq: 5, bytes: 0, isGone: false } as unknown as Segment;
-  const last = { firstSeq: 9, lastSeq: 9 } as unknown as LiveBlock;
+  const last = {
+    firstSeq: 9,
+    lastSeq: 9,
+    hold: () => last,
+    letGo: () => {},
+  } as unknown as LiveBlock;
   let finished: LiveBlock | undefined;
   const wakes: (() => void)[] = [];
   const spool: ReadFrom = {
     isClosed: false,
+    pool: new BlockPool(0),
     inMemory: () => finished,
     onDisk: (seq) => {
       if (seq <= segment.lastSeq) return segment;

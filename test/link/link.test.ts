@@ -204,7 +204,11 @@ function connect(log: ModelLog, receiving: Receiving, windowBytes: number) {
   const sender = new LinkSender(
     log,
     {
-      send: (...parts) => toReceiver.push(Buffer.concat(parts)),
+      send: (message) => toReceiver.push(Buffer.from(message)),
+      sendBatch: ({ bytes }, sent) => {
+        toReceiver.push(Buffer.concat([BATCH_PREFIX, bytes]));
+        sent();
+      },
       get writable() {
         return toReceiver.length < 20;
       },

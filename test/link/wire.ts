@@ -1,4 +1,4 @@
-import type { SendBlock, SendLog, SendReader } from '../../src/sinks/relay/link/sender.js';
+import type { Batch, SendBlock, SendLog, SendReader } from '../../src/sinks/relay/link/sender.js';
 import { BlockBuilder } from '../../src/spool/block-builder.js';
 import { BlockFlag, RECORD_CONTINUED, RecordKind } from '../../src/spool/layout.js';
 import { encodeEnd, encodeOpen, type SpoolSession } from '../../src/spool/session-record.js';
@@ -67,6 +67,8 @@ export class ModelLog implements SendLog<ModelBlock> {
     const bytes = builder.finish();
     this.blocks_.push({
       firstSeq,
+      hold: () => {},
+      letGo: () => {},
       lastSeq: firstSeq + count - 1,
       count,
       bytes,
@@ -113,8 +115,8 @@ export class ModelLog implements SendLog<ModelBlock> {
     };
   }
 
-  async prepare(block: ModelBlock): Promise<Buffer[]> {
-    return [block.bytes];
+  async prepare({ bytes }: ModelBlock): Promise<Batch[]> {
+    return [{ bytes, headroom: 0 }];
   }
 
   #add(kind: number, ref: number, data: Buffer, opens = false): void {

@@ -48,9 +48,9 @@ function fill(spool: Spool, frames: number, id = 'a'): number {
 }
 
 /** The numbers of the frames that a reader gives. */
-async function readFrames(spool: Spool): Promise<number[]> {
+async function readFrames(spool: Spool, isChecked = true): Promise<number[]> {
   const frames: number[] = [];
-  const reader = spool.blocks(spool.cursor + 1);
+  const reader = spool.blocks(spool.cursor + 1, isChecked);
   let last = spool.cursor;
   while (last < spool.lastSeq) {
     const block = await within(reader.next());
@@ -107,6 +107,25 @@ test('a damaged segment costs what is damaged, which is counted; the rest is rea
     await spool.close();
     remove();
   }
+});
+
+test('a reader that leaves checking to others gets damage as it is; the next one counts it', async () => {
+  const { path: dir, remove } = tempDir();
+  await filled(dir);
+  const segments = await segmentsOf(dir);
+  const path = segmentPath(dir, segments[1]!);
+  const bytes = readFileSync(path);
+  // In the payload of its first frame.
+  const at = bytes.indexOf(Buffer.alloc(500));
+  bytes[at + 100]! ^= 1;
+  writeFileSync(path, bytes);
+  const spool = await Spool.open(optionsFor(dir, []));
+  assert.equal((await readFrames(spool, false)).length, 500);
+  assert.equal(amounts(spool)['dropped/damaged'], undefined);
+  assert.equal((await readFrames(spool)).length, 499);
+  assert.equal(amounts(spool)['dropped/damaged']!.frames, 1);
+  await spool.close();
+  remove();
 });
 
 test('a segment that is gone, or cut, is skipped and counted', async () => {

@@ -300,8 +300,7 @@ export class RelaySink implements Sink {
     const spool = await Spool.open({
       dir,
       ...this.#bounds,
-      // What a link has sent may be asked for again.
-      persist: isLink(this.#config.to) ? 'always' : 'behind',
+      persist: 'behind',
       compress: 'none',
       log: this.#host.log,
       custody: ({ id }, frames, bytes) => this.#custody(id, frames, bytes),

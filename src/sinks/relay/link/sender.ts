@@ -1,5 +1,4 @@
 import {
-  BATCH_PREFIX,
   encodeEnded,
   encodeGoodbye,
   encodeHello,
@@ -21,6 +20,9 @@ export interface SendBlock {
   }[];
   /** The OPENs of those that go on in it. */
   preface(): Buffer | undefined;
+  /** Its memory is needed until it is let go of. */
+  hold(): void;
+  letGo(): void;
 }
 
 export interface SendReader<Block extends SendBlock> {
@@ -33,14 +35,22 @@ export interface SendLog<Block extends SendBlock> {
   /** The first record that is not acknowledged, and the next that will be given out. */
   readonly firstSeq: number;
   readonly nextSeq: number;
-  blocks(fromSeq: number): SendReader<Block>;
+  /** @param isSuspect something in it is damaged */
+  blocks(fromSeq: number, isSuspect: boolean): SendReader<Block>;
   /** A block as it is to be sent: compressed where that pays, without what is damaged. */
-  prepare(block: Block, isSuspect: boolean): Promise<Buffer[]>;
+  prepare(block: Block, isSuspect: boolean): Promise<Batch[]>;
+}
+
+/** A block in memory of which `headroom` bytes before it are the socket's to use. */
+export interface Batch {
+  readonly bytes: Buffer;
+  readonly headroom: number;
 }
 
 export interface SenderPort {
-  /** Sends one message, given in parts. */
-  send(...parts: Buffer[]): void;
+  send(message: Buffer): void;
+  /** Sends a BATCH. @param sent its memory is needed no more; not called where the connection ends */
+  sendBatch(batch: Batch, sent: () => void): void;
   /** More can be sent without gathering in memory. */
   readonly writable: boolean;
   /** Ends the connection. */
@@ -171,7 +181,8 @@ export class LinkSender<Block extends SendBlock> {
       this.#acknowledgedSeq = position;
       this.#sentSeq = position;
       this.#events.resumed(position, gateway);
-      this.#reader = this.#log.blocks(this.#log.firstSeq);
+      const isSuspect = (this.#options.suspectSeq ?? 0) >= this.#log.firstSeq;
+      this.#reader = this.#log.blocks(this.#log.firstSeq, isSuspect);
       void this.#run(this.#reader);
     }
   }
@@ -228,12 +239,15 @@ export class LinkSender<Block extends SendBlock> {
     if (!this.#isOpen) return;
     const isNew = ({ ref, opens }: Block['sessions'][number]) => !opens && !this.#known.has(ref);
     const preface = block.sessions.some(isNew) ? block.preface() : undefined;
-    if (preface) this.#port.send(BATCH_PREFIX, preface);
+    if (preface) this.#port.sendBatch({ bytes: preface, headroom: 0 }, () => {});
     for (const { ref, ends } of block.sessions) {
       if (ends) this.#known.delete(ref);
       else this.#known.add(ref);
     }
-    for (const batch of batches) this.#port.send(BATCH_PREFIX, batch);
+    for (const batch of batches) {
+      block.hold();
+      this.#port.sendBatch(batch, () => block.letGo());
+    }
     this.#sentSeq = block.lastSeq;
     this.#unacknowledged.push(block);
     this.#unacknowledgedBytes += block.bytes.length;

@@ -4,14 +4,16 @@ import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'n
 import { type ClientOptions, WebSocket } from 'ws';
 import { LINK_PATH } from '../../../config/schema.js';
 import { KEEPALIVE_DELAY_MS } from '../../../constants.js';
-import { CONTROL_MESSAGE_BYTES_MAX } from '../../../link/messages.js';
+import { CONTROL_MESSAGE_BYTES_MAX, MessageKind } from '../../../link/messages.js';
 import type { SecureOptions } from '../../../net/connection.js';
 import { explainConnectionError, type Mends } from '../../../net/connection-error.js';
+import type { Batch } from './sender.js';
 
 /** Name lookup, TCP, TLS and the upgrade together. */
 const CONNECT_MS_MAX = 15_000;
-/** Bytes that wait in memory for the socket: more are not given to it. */
-const SOCKET_BYTES_MAX = 4 * 1024 * 1024;
+/** Of a final binary message, masked, with a length of 64 bits, and the kind of a BATCH. */
+const BATCH_HEAD = Buffer.from([0x82, 0xff, ...new Array(12).fill(0), MessageKind.BATCH]);
+const BATCH_HEAD_LENGTH = 2;
 const CLOSE_MS_MAX = 2_000;
 
 export interface LinkSocketEvents {
@@ -35,13 +37,16 @@ export interface LinkTarget {
 /** One WebSocket to another gateway. */
 export class LinkClientSocket {
   readonly #socket: WebSocket;
+  readonly #events: LinkSocketEvents;
   #raw: TLSSocket | undefined;
   #isOpen = false;
   #isOver = false;
-  #isFull = false;
+  /** Batches that the kernel has not taken. */
+  #unwritten = 0;
   #error: string | undefined;
 
   constructor({ host, port, secure, token, mends }: LinkTarget, events: LinkSocketEvents) {
+    this.#events = events;
     const shown = host.includes(':') ? `[${host}]` : host;
     const name = secure.servername ?? host;
     const options: ClientOptions & SecureOptions = {
@@ -66,7 +71,6 @@ export class LinkClientSocket {
     const socket = this.#socket;
     socket.on('upgrade', (response: IncomingMessage) => {
       response.socket.setKeepAlive(true, KEEPALIVE_DELAY_MS);
-      response.socket.on('drain', () => this.#flushed(events));
     });
     socket.on('open', () => {
       this.#isOpen = true;
@@ -94,16 +98,34 @@ export class LinkClientSocket {
   }
 
   get writable(): boolean {
-    return this.#isOpen && !this.#isOver && !this.#isFull;
+    return this.#isOpen && !this.#isOver && this.#unwritten === 0;
   }
 
-  /** Sends one message, given in parts. */
-  send(...parts: Buffer[]): void {
-    if (!this.#isOpen || this.#isOver) return;
-    for (const [index, part] of parts.entries()) {
-      this.#socket.send(part, { binary: true, fin: index === parts.length - 1 }, () => {});
-    }
-    this.#isFull = this.#socket.bufferedAmount > SOCKET_BYTES_MAX;
+  send(message: Buffer): void {
+    if (this.#isOpen && !this.#isOver) this.#socket.send(message, { binary: true }, () => {});
+  }
+
+  /**
+   * Sends a BATCH in one piece, past the library: it would hand over a header and the rest, and TLS
+   * puts the pieces of a write together in fresh memory first. One at a time, so that the stream
+   * does not gather them either.
+   */
+  sendBatch({ bytes, headroom }: Batch, sent: () => void): void {
+    const raw = this.#raw;
+    if (!this.#isOpen || this.#isOver || !raw?.writable) return;
+    const head = BATCH_HEAD.length;
+    const message =
+      headroom >= head
+        ? Buffer.from(bytes.buffer, bytes.byteOffset - head, head + bytes.length)
+        : Buffer.concat([BATCH_HEAD, bytes]);
+    BATCH_HEAD.copy(message);
+    message.writeBigUInt64BE(BigInt(1 + bytes.length), BATCH_HEAD_LENGTH);
+    this.#unwritten += 1;
+    raw.write(message, (error) => {
+      this.#unwritten -= 1;
+      if (!error) sent();
+      if (this.writable) this.#events.ready();
+    });
   }
 
   /** Ends it behind all that was sent. */
@@ -116,12 +138,6 @@ export class LinkClientSocket {
   destroy(reason: string): void {
     this.#error ??= reason;
     this.#socket.terminate();
-  }
-
-  #flushed(events: LinkSocketEvents): void {
-    if (!this.#isFull) return;
-    this.#isFull = false;
-    events.ready();
   }
 }
 

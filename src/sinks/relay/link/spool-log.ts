@@ -4,7 +4,7 @@ import { BLOCK_HEADER_BYTES, BlockFlag } from '../../../spool/layout.js';
 import { noDamage, type RawRecord, readRecords } from '../../../spool/records.js';
 import type { Spool } from '../../../spool/spool.js';
 import type { SpoolBlock } from '../../../spool/types.js';
-import type { SendLog, SendReader } from './sender.js';
+import type { Batch, SendLog, SendReader } from './sender.js';
 
 /** A spool as a link reads it. */
 export class SpoolLog implements SendLog<SpoolBlock> {
@@ -26,12 +26,13 @@ export class SpoolLog implements SendLog<SpoolBlock> {
     return Math.max(lastSeq, account.found.reservedSeq) + 1;
   }
 
-  blocks(fromSeq: number): SendReader<SpoolBlock> {
-    return this.#spool.blocks(fromSeq);
+  /** The receiver checks every record; after it found damage, so does the next connection. */
+  blocks(fromSeq: number, isSuspect: boolean): SendReader<SpoolBlock> {
+    return this.#spool.blocks(fromSeq, isSuspect);
   }
 
-  async prepare(block: SpoolBlock, isSuspect: boolean): Promise<Buffer[]> {
-    const { bytes } = block;
+  async prepare(block: SpoolBlock, isSuspect: boolean): Promise<Batch[]> {
+    const { bytes, headroom } = block;
     const header = decodeBlockHeader(bytes);
     if (typeof header === 'string') return [];
     if (isSuspect) {
@@ -41,23 +42,26 @@ export class SpoolLog implements SendLog<SpoolBlock> {
       if (!raw || damage.records > 0) return rebuilt(records);
     }
     const isPacked = (header.flags & BlockFlag.LZ4) !== 0;
-    return [this.#compress === 'lz4' && !isPacked ? await compressBlock(bytes, header) : bytes];
+    if (this.#compress === 'none' || isPacked) return [{ bytes, headroom }];
+    const packed = await compressBlock(bytes, header);
+    return [{ bytes: packed, headroom: packed === bytes ? headroom : 0 }];
   }
 }
 
 /** Blocks of the records that hold: a block's are consecutive. */
-function rebuilt(records: readonly RawRecord[]): Buffer[] {
-  const blocks: Buffer[] = [];
+function rebuilt(records: readonly RawRecord[]): Batch[] {
+  const blocks: Batch[] = [];
+  const add = (bytes: Buffer) => blocks.push({ bytes, headroom: 0 });
   let builder: BlockBuilder | undefined;
   let next = 0;
   for (const { seq, kind, flags, ref, data } of records) {
     if (!builder || seq !== next || !builder.fits(data.length)) {
-      if (builder) blocks.push(builder.finish());
+      if (builder) add(builder.finish());
       builder = new BlockBuilder(seq, BlockBuilder.memoryFor(data.length));
     }
     builder.add(kind, flags, ref, data);
     next = seq + 1;
   }
-  if (builder) blocks.push(builder.finish());
+  if (builder) add(builder.finish());
   return blocks;
 }
