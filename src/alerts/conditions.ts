@@ -15,6 +15,8 @@ export interface CertificateView {
   source: string;
   /** ISO 8601. */
   notAfter: string;
+  /** PEM, where sensors may ask for it. */
+  pem?: string | undefined;
 }
 
 export function sinkConditions(sinks: readonly SinkView[]): Condition[] {

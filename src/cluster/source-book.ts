@@ -41,7 +41,9 @@ export class SourceBook {
 
   get certificates(): CertificateView[] {
     return this.#entries.flatMap(({ isActive, start, notAfter }) =>
-      isActive && notAfter !== undefined ? { source: start.name, notAfter } : [],
+      isActive && notAfter !== undefined
+        ? { source: start.name, notAfter, pem: start.tls?.cert }
+        : [],
     );
   }
 

@@ -5,6 +5,7 @@ import { messageOf } from '../errors.js';
 import { HistoryStore } from '../history/store.js';
 import { RateLimitedLog } from '../log/rate.js';
 import { FlowMeter } from '../stats/flow-meter.js';
+import { certificateRoutes } from './api/certificates.js';
 import { fileRoutes } from './api/files.js';
 import { gatewayRoutes } from './api/gateway.js';
 import { healthRoutes } from './api/health.js';
@@ -247,6 +248,7 @@ export function routesOf(context: ControlContext): Route[] {
     ...referenceRoutes(context),
     ...loginRoutes(context),
     ...gatewayRoutes(context),
+    ...certificateRoutes(context),
     ...sensorRoutes(context),
     ...historyRoutes(context),
     ...fileRoutes(context),

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { Sensor, sharedSecret, until, uuidOf } from '../integration/peers.js';
@@ -229,6 +230,10 @@ test('the rest', async () => {
   for (const id of ['listSinks', 'getVersion', 'getConfig', 'listAlerts', 'listRejects']) {
     await call(id);
   }
+  assert.equal((await call('listRejects', { query: `?sensor=${NOBODY}` })).body.total, 0);
+  const [tls] = (await call('listCertificates')).body;
+  assert.equal(tls.pem, readFileSync(control.gateway.certFile, 'utf8'));
+  assert.ok(tls.isSelfSigned && tls.source.startsWith('tls ') && tls.names.includes('127.0.0.1'));
   await call('getMetrics');
   assert.deepEqual((await call('reloadConfig')).body, { changed: [] });
   const acts = (await call('listAudit', { query: '?limit=2&act=sink' })).body;

@@ -11,9 +11,19 @@ export const DESKTOP = { width: 1440, height: 900 };
 export const PHONE = { width: 375, height: 812 };
 /** Where the pictures of the README are put; without it none is made. */
 const SCREENSHOTS = process.env.D4GW_SCREENSHOTS;
+const PICTURES = [
+  ...['login', 'overview', 'sensors', 'sensor', 'pending', 'add', 'relays', 'blocks', 'rejects'],
+  ...['alerts', 'audit', 'settings'],
+].map((name) => `${name} desktop light`);
+PICTURES.push('overview desktop dark', 'sensor desktop dark', 'overview phone light');
 
 /** `skip` option of the tests that look at the page. */
 export const skipWithoutBrowser = (): string | false => requireTool('chromium');
+
+/** What the tests of a file share, made before them; nothing where they are skipped. */
+export async function shared<T>(make: () => Promise<T>): Promise<T> {
+  return skipWithoutBrowser() === false ? await make() : (undefined as T);
+}
 
 let running: Promise<Browser> | undefined;
 
@@ -86,8 +96,28 @@ export class Person {
     await this.page.getByRole('heading', { level: 1, name: heading }).waitFor();
   }
 
-  async theme(colorScheme: 'light' | 'dark'): Promise<void> {
-    await this.page.emulateMedia({ colorScheme });
+  /** Waits until a text is there to be seen. */
+  async sees(text: string | RegExp): Promise<void> {
+    await this.page.getByText(text).filter({ visible: true }).first().waitFor();
+  }
+
+  /**
+   * Looks at a view in light and dark: it must be usable by everybody, and no wider than the window.
+   */
+  async look(name: string, viewports: readonly (typeof DESKTOP)[]): Promise<void> {
+    const { page } = this;
+    for (const viewport of viewports) {
+      await page.setViewportSize(viewport);
+      const device = viewport === PHONE ? 'phone' : 'desktop';
+      for (const colorScheme of ['light', 'dark'] as const) {
+        await page.emulateMedia({ colorScheme });
+        await this.checkAccess(`${name}, ${device}, ${colorScheme}`);
+        await this.#picture(name, device, colorScheme);
+      }
+      assert.equal(await this.#overflow(), 0, `${name}: nothing reaches beyond a ${device}`);
+    }
+    await page.setViewportSize(DESKTOP);
+    await page.emulateMedia({ colorScheme: 'light' });
   }
 
   /** Fails where axe-core finds something serious or critical. */
@@ -105,20 +135,17 @@ export class Person {
   }
 
   /** How far the page reaches beyond the window, to the right. */
-  async overflow(): Promise<number> {
+  async #overflow(): Promise<number> {
     return (await this.page.evaluate(
       'document.documentElement.scrollWidth - document.documentElement.clientWidth',
     )) as number;
   }
 
-  /** A picture for the README, where one is wanted. */
-  async picture(name: string): Promise<void> {
-    if (SCREENSHOTS === undefined) return;
+  async #picture(name: string, device: string, colorScheme: string): Promise<void> {
+    const picture = PICTURES.find((one) => one === `${name} ${device} ${colorScheme}`);
+    if (SCREENSHOTS === undefined || picture === undefined) return;
     mkdirSync(SCREENSHOTS, { recursive: true });
-    await this.page.screenshot({ path: join(SCREENSHOTS, `${name}.png`) });
-  }
-
-  checkComplaints(): void {
-    assert.deepEqual(this.complaints, []);
+    const path = join(SCREENSHOTS, `${picture.replaceAll(' ', '-')}.png`);
+    await this.page.screenshot({ path });
   }
 }

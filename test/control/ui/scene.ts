@@ -11,6 +11,7 @@ import { freePort } from '../../support/ports.js';
 import { tempDir } from '../../support/tmp.js';
 import { Controlled } from '../api.js';
 
+const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 const SEND_MS = 200;
@@ -100,23 +101,23 @@ async function populate(dataDir: string): Promise<void> {
   }
 }
 
-/** What the sensors sent before: days by the hour, and the last hours by the minute. */
+/** What the sensors sent before: days by the hour, and the last one by the minute. */
 async function writePast(dataDir: string): Promise<void> {
   const history = HistoryStore.open(dataDir, pino({ level: 'silent' }));
   const flowsAt = (at: number, seconds: number): Flow[] =>
     CAST.map(({ type, bytes }, index) => {
       const day = 1 + 0.35 * Math.sin((2 * Math.PI * at) / DAY_MS + index);
-      const noise = 0.85 + 0.3 * hash(at / 60_000 + 97 * index);
+      const noise = 0.85 + 0.3 * hash(at / MINUTE_MS + 97 * index);
       const total = Math.round(bytes * (1000 / SEND_MS) * seconds * day * noise);
       const frames = Math.max(Math.round(total / 4_000), 1);
       return ['', SENDING[index]!.uuid, type, frames, total, 0];
     });
   try {
     const now = Date.now();
-    for (let at = now - 30 * DAY_MS; at < now - 2 * HOUR_MS; at += HOUR_MS) {
+    for (let at = now - 30 * DAY_MS; at < now - DAY_MS; at += HOUR_MS) {
       history.take(flowsAt(at, 3_600), at);
     }
-    for (let at = now - 2 * HOUR_MS; at < now; at += 60_000) {
+    for (let at = now - DAY_MS; at < now; at += MINUTE_MS) {
       history.take(flowsAt(at, 60), at);
     }
   } finally {

@@ -1,33 +1,113 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { Person, PHONE, skipWithoutBrowser } from './browser.js';
-import { startScene } from './scene.js';
+import { VIEWS } from '../../../src/control/pages.js';
+import { DESKTOP, Person, PHONE, shared, skipWithoutBrowser } from './browser.js';
+import { BLOCKED, SENDING, startScene } from './scene.js';
 
-const skip = skipWithoutBrowser();
-const control = skip === false ? await startScene() : undefined;
+interface Shown {
+  name: string;
+  path: string;
+  heading: string | RegExp;
+  /** There once the view has what it shows. */
+  texts: (string | RegExp)[];
+}
 
-/** Every view: its path, its heading, and something that is there once it has what it shows. */
-const VIEWS: readonly [name: string, path: string, heading: string, text: string | RegExp][] = [
-  ['overview', '/', 'Overview', 'passivedns'],
-  ['sensors', '/sensors', 'Sensors', 'ams-blackhole-1'],
+const SYSLOG = SENDING[5]!.uuid;
+const SHOWN: readonly Shown[] = [
+  {
+    name: 'overview',
+    path: '/',
+    heading: 'Overview',
+    texts: ['8 passivedns', 'ber-darknet is silent', '3 sensors wait', 'balances', 'bad-hmac'],
+  },
+  {
+    name: 'sensors',
+    path: '/sensors',
+    heading: 'Sensors',
+    texts: ['ams-blackhole-1', '13 sensors', 'sensor-blocked', 'honeypot', /\d Mbps/],
+  },
+  {
+    name: 'sensor',
+    path: `/sensors/${SYSLOG}`,
+    heading: 'lux-syslog',
+    texts: ['bad-hmac', SYSLOG, 'session open since', 'being written', 'in balance', /\d kbps/],
+  },
+  {
+    name: 'pending',
+    path: '/pending',
+    heading: 'Pending',
+    texts: ['Registered over the API, number 3', 'owner1@example.net', 'sensor-pending'],
+  },
+  { name: 'add', path: '/add', heading: 'Add a sensor', texts: ['By which you find it'] },
+  {
+    name: 'relays',
+    path: '/relays',
+    heading: 'Relays and spools',
+    texts: ['away, spooling', /of 64\.0 MiB/, 'Open files', /ECONNREFUSED|refused/],
+  },
+  {
+    name: 'blocks',
+    path: '/blocks',
+    heading: 'Blocks',
+    texts: ['203.0.113.0/24', '2001:db8:bad::/48', 'old-collector'],
+  },
+  {
+    name: 'rejects',
+    path: '/rejects',
+    heading: 'Rejects',
+    texts: ['unknown-sensor', 'bad-version', /GET \/ HTTP/, 'Compare the client’s key file'],
+  },
+  {
+    name: 'alerts',
+    path: '/alerts',
+    heading: 'Alerts',
+    texts: ['ber-darknet is silent', 'None is configured'],
+  },
+  {
+    name: 'audit',
+    path: '/audit',
+    heading: 'Audit',
+    texts: ['sensor.block', 'address.block', 'first-admin', BLOCKED],
+  },
+  {
+    name: 'settings',
+    path: '/settings',
+    heading: 'Settings',
+    texts: ['partner.spool.onFull', 'everything', 'its own', 'maxPayloadBytes'],
+  },
 ];
 
-describe('views', { skip }, () => {
-  for (const [name, path, heading, text] of VIEWS) {
-    test(`${name}: what it shows, in light and dark, for everybody, on a phone too`, async () => {
-      const { url, admin } = control!;
-      const person = await Person.start(url);
-      await person.login(admin);
+const control = await shared(startScene);
+const person = await shared(() => Person.start(control.url));
+
+describe('views', { skip: skipWithoutBrowser() }, () => {
+  test('the login', async () => {
+    await person.page.goto(control.url);
+    await person.page.getByLabel('Access token').waitFor();
+    await person.look('login', [DESKTOP]);
+    await person.login(control.admin);
+  });
+
+  for (const { name, path, heading, texts } of SHOWN) {
+    test(`${name}: what it shows, for everybody, in light and dark, on a phone too`, async () => {
       await person.show(path, heading);
-      await person.page.getByText(text).first().waitFor();
-      await person.checkAccess(`${name}, light`);
-      await person.picture(name);
-      await person.theme('dark');
-      await person.checkAccess(`${name}, dark`);
-      await person.page.setViewportSize(PHONE);
-      assert.equal(await person.overflow(), 0, 'nothing reaches beyond a phone');
-      await person.checkAccess(`${name}, phone`);
-      person.checkComplaints();
+      for (const text of texts) await person.sees(text);
+      await person.look(name, [DESKTOP, PHONE]);
     });
   }
+
+  test('a path that is none, and a sensor that is none', async () => {
+    await person.show('/sensors/5e2f8b7d-0a13-4b7a-9c41-0000000009ff', 'No such sensor');
+    await person.checkAccess('no such sensor');
+  });
+
+  test('nothing broke the policy, and no script failed', async () => {
+    assert.deepEqual(person.complaints, []);
+    assert.equal(await control.gateway.stop(), 0);
+  });
+});
+
+test('each view is looked at', () => {
+  const seen = SHOWN.map(({ path }) => path.split('/')[1]);
+  assert.deepEqual([...new Set(seen)].sort(), [...VIEWS].sort());
 });

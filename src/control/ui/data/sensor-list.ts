@@ -31,7 +31,6 @@ export function useSensorList(query: SensorQuery, from: number, to: number): Sen
   const base = withQuery('/api/v1/sensors', { ...query, limit: PAGE_ROWS });
   const wanted = pagesOf(from, to).join();
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: another question, other rows.
   useEffect(() => {
     asked.current += 1;
     pages.current.clear();

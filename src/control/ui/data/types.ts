@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import type { certificate } from '../../api/certificates.js';
 import type { file } from '../../api/files.js';
 import type { alerts, auditEntry, ledger, series, version } from '../../api/gateway.js';
 import type { pastAnswer } from '../../api/history.js';
@@ -23,6 +24,7 @@ export type Ledger = z.output<typeof ledger>;
 export type History = z.output<typeof pastAnswer>;
 export type RejectEntry = z.output<typeof rejectEntry>;
 export type StoredFile = z.output<typeof file>;
+export type Certificate = z.output<typeof certificate>;
 export type WithKey = z.output<typeof withKey>;
 
 export interface Who {

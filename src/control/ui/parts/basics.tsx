@@ -78,7 +78,7 @@ export function Button({ kind = 'plain', class: own = '', ...rest }: ButtonProps
 /** A link to a sensor, by its name where it has one. */
 export function SensorLink({ uuid, name }: { uuid: string; name?: string | undefined }) {
   return (
-    <a href={`/sensors/${uuid}`} title={uuid} class={name ? '' : 'mono'}>
+    <a href={`/sensors/${uuid}`} title={uuid} class={name ? '' : 'mono nowrap'}>
       {name || shortUuid(uuid)}
     </a>
   );
@@ -157,6 +157,21 @@ export function Stat(props: {
       <dt>{href === undefined ? label : <a href={href}>{label}</a>}</dt>
       <dd class={`stat-value ${tone}-text`}>{value}</dd>
       {note !== undefined && <dd class="stat-note">{note}</dd>}
+    </div>
+  );
+}
+
+/** One line of a list of facts (`<dl class="facts">`). */
+export function Fact(props: {
+  label: ComponentChildren;
+  class?: string;
+  children: ComponentChildren;
+}) {
+  const { label, class: own = '', children } = props;
+  return (
+    <div class="fact">
+      <dt>{label}</dt>
+      <dd class={own}>{children}</dd>
     </div>
   );
 }

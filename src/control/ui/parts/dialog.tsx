@@ -14,14 +14,24 @@ interface DialogProps {
 /** A modal dialog: the browser keeps the focus in it, and gives it back. */
 export function Dialog({ title, onClose, children }: DialogProps) {
   const ref = useRef<HTMLDialogElement>(null);
+  const isGone = useRef(false);
   const id = useId();
   useEffect(() => {
     const dialog = ref.current;
+    const before = document.activeElement;
     dialog?.showModal();
-    return () => dialog?.close();
+    return () => {
+      // Its event comes when another dialog may have taken its place.
+      isGone.current = true;
+      dialog?.close();
+      if (before instanceof HTMLElement && before.isConnected) before.focus();
+    };
   }, []);
+  const closed = () => {
+    if (!isGone.current) onClose();
+  };
   return (
-    <dialog ref={ref} aria-labelledby={id} onClose={onClose}>
+    <dialog ref={ref} aria-labelledby={id} onClose={closed}>
       <h2 id={id}>{title}</h2>
       {children}
     </dialog>
@@ -36,12 +46,14 @@ export interface FormDialogProps {
   /** Does it; the dialog closes when it is done, and says why where it is not. */
   run: () => Promise<unknown>;
   onClose: () => void;
+  /** Something else takes its place when it is done. */
+  goesOn?: boolean;
   children: ComponentChildren;
 }
 
 /** A dialog that does something when it is sent. */
 export function FormDialog(props: FormDialogProps) {
-  const { title, action, danger = false, run, onClose, children } = props;
+  const { title, action, danger = false, run, onClose, goesOn = false, children } = props;
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState('');
   const submit = async (event: Event) => {
@@ -50,7 +62,7 @@ export function FormDialog(props: FormDialogProps) {
     setError('');
     try {
       await run();
-      onClose();
+      if (!goesOn) onClose();
     } catch (reason) {
       setError(reasonOf(reason));
       setBusy(false);

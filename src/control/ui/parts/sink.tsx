@@ -1,15 +1,17 @@
 import type { Sink } from '../data/types.js';
 import { Badge, type Tone } from './basics.js';
 
-const STATES: Readonly<Record<string, readonly [Tone, string]>> = {
+const STATES: Readonly<Record<Sink['state'], readonly [Tone, string]>> = {
   ok: ['ok', 'takes'],
   full: ['warn', 'full'],
-  away: ['warn', 'upstream away'],
   failing: ['crit', 'failing'],
   stopped: ['warn', 'paused'],
+  leaving: ['info', 'leaving'],
 };
 
-export function SinkState({ sink }: { sink: Pick<Sink, 'state'> }) {
-  const [tone, text] = STATES[sink.state] ?? ['info', sink.state];
+/** How a sink fares, in a word or two. */
+export function SinkState({ sink: { state, takes } }: { sink: Pick<Sink, 'state' | 'takes'> }) {
+  if (state === 'failing' && takes) return <Badge tone="warn">away, spooling</Badge>;
+  const [tone, text] = STATES[state] ?? ['info', state];
   return <Badge tone={tone}>{text}</Badge>;
 }

@@ -1,4 +1,5 @@
 import type { ComponentChildren } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
 
 export interface Column<Row> {
   /** Unique in its table. */
@@ -19,9 +20,10 @@ export function Table<Row>(props: {
   empty: ComponentChildren;
 }) {
   const { caption, columns, rows, keyOf, empty } = props;
+  const wrap = useScrollable();
   if (rows.length === 0) return <div class="empty">{empty}</div>;
   return (
-    <div class="table-wrap">
+    <div class="table-wrap" ref={wrap}>
       <table class="table">
         <caption class="hidden">{caption}</caption>
         <thead>
@@ -51,4 +53,21 @@ export function Table<Row>(props: {
 
 export function classOf(isNumber = false, priority: 1 | 2 | undefined = undefined): string {
   return `${isNumber ? 'num' : ''} ${priority === undefined ? '' : `p${priority}`}`.trim();
+}
+
+/** A table that is wider than its place has to be reached by the keyboard, to be scrolled. */
+function useScrollable() {
+  const ref = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const element = ref.current;
+    if (!element) return;
+    const look = () => {
+      if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
+      else element.removeAttribute('tabindex');
+    };
+    const observer = new ResizeObserver(look);
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  return ref;
 }

@@ -209,8 +209,12 @@ const sinkNamed = (sinks: OverviewData['sinks'], wanted: string) =>
 function Workers({ state }: { state: OverviewData }) {
   const cpu = (index: number) =>
     recent.rate(({ workers }) => workers.find((one) => one.index === index)?.cpuSeconds ?? 0);
+  const { primary } = state;
   return (
-    <Card title="Workers">
+    <Card
+      title="Workers"
+      note={`the primary: ${percent(recent.rate((one) => one.primary.cpuSeconds))} CPU, ${bytes(primary.rssBytes)}`}
+    >
       <Table
         caption="Workers"
         rows={state.workers}

@@ -1,0 +1,48 @@
+import type { History } from '../data/types.js';
+
+const MINUTE = 60;
+const HOUR = 3_600;
+const DAY = 86_400;
+
+/** What can be looked at of the past, and in what steps. */
+export const SPANS = {
+  day: { unit: 'minute', stepSeconds: MINUTE, steps: 1_440, text: '24 hours' },
+  fortnight: { unit: 'hour', stepSeconds: HOUR, steps: 14 * 24, text: '14 days' },
+  year: { unit: 'day', stepSeconds: DAY, steps: 365, text: '1 year' },
+} as const;
+export type Span = keyof typeof SPANS;
+
+export interface Past {
+  /** Begin of each step, seconds since the epoch. */
+  times: number[];
+  /** By D4 type, the smallest first. */
+  types: { type: string; bytes: number[]; frames: number[] }[];
+}
+
+/** When a span begins, ms since the epoch. */
+export function beginOf(span: Span, now: number): number {
+  const { stepSeconds, steps } = SPANS[span];
+  const step = stepSeconds * 1000;
+  return Math.floor(now / step) * step - (steps - 1) * step;
+}
+
+/** What the gateway told, with the steps in which nothing came. */
+export function pastOf(history: History, span: Span, now: number): Past {
+  const { stepSeconds, steps } = SPANS[span];
+  const begin = beginOf(span, now) / 1000;
+  const times = Array.from({ length: steps }, (_, index) => begin + index * stepSeconds);
+  const types = Object.entries(history.types)
+    .sort(([a], [b]) => Number(a) - Number(b))
+    .map(([type, points]) => {
+      const bytes = new Array<number>(steps).fill(0);
+      const frames = new Array<number>(steps).fill(0);
+      for (const point of points) {
+        const index = Math.round((Date.parse(point.at) / 1000 - begin) / stepSeconds);
+        if (index < 0 || index >= steps) continue;
+        bytes[index]! += point.bytes;
+        frames[index]! += point.frames;
+      }
+      return { type, bytes, frames };
+    });
+  return { times, types };
+}

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { Sensor, uuidOf } from '../../integration/peers.js';
+import { freePort } from '../../support/ports.js';
+import { TcpProxy } from '../../support/proxy.js';
+import { tempDir } from '../../support/tmp.js';
+import { Controlled } from '../api.js';
+import { Person, shared, skipWithoutBrowser } from './browser.js';
+import { stream } from './scene.js';
+
+const KEY = 'a key of the live page';
+
+const dir = tempDir('live');
+const port = await freePort();
+const start = () => Controlled.start({ dir, config: { control: { port } } });
+let control = await shared(start);
+const proxy = await shared(() => TcpProxy.start(() => port));
+const person = await shared(() => Person.start(`http://127.0.0.1:${proxy.port}`));
+
+describe('a page that stays open', { skip: skipWithoutBrowser() }, () => {
+  test('shows what comes as it comes, once a second at most', async () => {
+    const { page } = person;
+    await person.login(control.admin);
+    const messages: number[] = [];
+    page.on('websocket', (socket) => {
+      socket.on('framereceived', () => messages.push(Date.now()));
+    });
+    await page.reload();
+    await person.sees('Nothing was received since the gateway began.');
+    const sensor = new Sensor(uuidOf(1), 8, KEY);
+    await control.ok('POST', '/api/v1/sensors', { uuid: sensor.uuid, key: KEY });
+    await stream(control, sensor, { type: 8, kind: 'lines', groups: [], bytes: 2_000 });
+    await person.sees('8 passivedns');
+    await page
+      .getByText(/^[\d.]+ kbps$/)
+      .first()
+      .waitFor();
+    const before = messages.length;
+    await page.waitForTimeout(4_000);
+    const count = messages.length - before;
+    assert.ok(count >= 2 && count <= 5, `${count} messages in four seconds`);
+  });
+
+  test('a network that breaks is told, and the page comes back by itself', async () => {
+    await proxy.refuse();
+    proxy.cut();
+    await person.sees(/The gateway has not answered for \d+ s: what you see is old/);
+    await person.sees('no connection');
+    await person.checkAccess('without a connection');
+    await proxy.listen();
+    await person.page.locator('[data-link="live"]').waitFor({ timeout: 20_000 });
+    assert.equal(await person.page.getByText('has not answered').count(), 0);
+  });
+
+  test('a token that is revoked ends it at once', async () => {
+    const made = await control.ok('POST', '/api/v1/tokens', { name: 'guest', role: 'reader' });
+    const guest = await Person.start(control.url);
+    await guest.login(made.token);
+    await guest.page.locator('[data-link="live"]').waitFor();
+    await control.ok('DELETE', `/api/v1/tokens/${made.id}`);
+    await guest.page.getByLabel('Access token').waitFor();
+    assert.deepEqual(guest.complaints, []);
+  });
+
+  test('after a restart of the gateway it says so, and goes on where it was after a login', async () => {
+    const { page } = person;
+    await person.show('/relays', 'Relays and spools');
+    assert.equal(await control.gateway.stop(), 0);
+    await person.sees('no connection');
+    control = await start();
+    await page.getByLabel('Access token').waitFor({ timeout: 40_000 });
+    await person.sees('Your session is over: it expired, or the gateway restarted.');
+    await page.getByLabel('Access token').fill(control.admin);
+    await page.getByRole('button', { name: 'Log in' }).click();
+    await page.getByRole('heading', { level: 1, name: 'Relays and spools' }).waitFor();
+    await page.locator('[data-link="live"]').waitFor();
+    await person.sees('takes');
+    assert.deepEqual(person.complaints, []);
+    assert.equal(await control.gateway.stop(), 0);
+  });
+});
