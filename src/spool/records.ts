@@ -187,10 +187,12 @@ function findRest(raw: Buffer, from: number, max: number): number[] {
         isGood = holds(raw, at, end);
         known.set(at, isGood);
       }
-      if (!isGood) break;
+      // Whatever else leads here leads no further: each record is gone over once.
+      if (!isGood || rows[at - from] === 0) break;
       row.push(at);
     }
     if (row.length === length) return row;
+    for (const at of row) rows[at - from] = 0;
   }
   return [];
 }
