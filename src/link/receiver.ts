@@ -10,6 +10,7 @@ import {
   type Hello,
   LINK_VERSION,
   type LinkErrorCode,
+  LinkProtocolError,
   type Message,
   MessageKind,
 } from './messages.js';
@@ -175,7 +176,12 @@ export class LinkReceiver {
 
   /** Goes on where it had to wait. */
   pump(): void {
-    this.#pump();
+    try {
+      this.#pump();
+    } catch (error) {
+      if (!(error instanceof LinkProtocolError)) throw error;
+      this.fail('protocol', error.message);
+    }
     this.#port.changed();
   }
 

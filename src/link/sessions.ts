@@ -6,8 +6,17 @@ import { HEADER_BYTES, OFFSET_SIZE } from '../wire/layout.js';
 import { endName, Reject } from '../wire/reject.js';
 import { KNOWN_TYPES } from '../wire/types.js';
 import { isSensorUuid } from '../wire/uuid.js';
-import type { Rejected } from './messages.js';
+import { LinkProtocolError, type Rejected } from './messages.js';
 import { type HeldSession, isLinkKey } from './store.js';
+
+/**
+ * What an OPEN may tell. It goes through the ring in one piece, of which the smallest takes 512 KiB;
+ * the longest meta header makes 461 KiB of base64.
+ */
+const OPEN_BYTES_MAX = 500_000;
+/** Sessions of one link that go on at once, and what their OPENs may tell together. */
+const SESSIONS_MAX = 100_000;
+const OPENS_BYTES_MAX = 64 * 1024 * 1024;
 
 /** One of our sessions, fed with another gateway's. */
 export interface Feed {
@@ -38,6 +47,8 @@ export interface SessionPort {
 
 interface Incoming {
   session: SpoolSession;
+  /** Of its OPEN. */
+  openBytes: number;
   /** What of it has come by, meta header included. */
   frames: number;
   bytes: number;
@@ -60,6 +71,7 @@ export class IncomingSessions {
   readonly #gateway: string;
   readonly #tell: (rejected: Rejected) => void;
   readonly #byRef = new Map<number, Incoming>();
+  #openBytes = 0;
   /** Fed since it was last seen that all of it is in the ring. */
   readonly #unclear = new Set<Feed>();
   #held: ReadonlyMap<string, HeldSession> = new Map();
@@ -114,6 +126,7 @@ export class IncomingSessions {
   interrupt(): void {
     for (const { feed } of this.#byRef.values()) feed?.interrupt();
     this.#byRef.clear();
+    this.#openBytes = 0;
   }
 
   /** A session's END was given up by its sender: it ends with what came. */
@@ -127,9 +140,13 @@ export class IncomingSessions {
     }
   }
 
-  /** An OPEN, the session's first or one of a session that goes on. */
+  /**
+   * An OPEN, the session's first or one of a session that goes on.
+   * @throws LinkProtocolError for more than a gateway has to tell
+   */
   open(ref: number, data: Buffer): boolean {
     if (this.#byRef.has(ref)) return true;
+    this.#checkRoom(data.length);
     const open = decodeOpen(data);
     // Without it the frames are counted as drained: see `take`.
     if (!open || !isLinkKey(open.session.id) || !isSensorUuid(open.session.sensor)) return true;
@@ -139,6 +156,7 @@ export class IncomingSessions {
     const held = this.#held.get(session.id);
     const incoming: Incoming = {
       session,
+      openBytes: data.length,
       ...before,
       held,
       feed: undefined,
@@ -147,6 +165,7 @@ export class IncomingSessions {
       drained: { frames: 0, bytes: 0 },
     };
     this.#byRef.set(ref, incoming);
+    this.#openBytes += data.length;
     if (session.hops?.includes(this.#gateway)) {
       const detail = `it came from here, by ${session.hops.join(', ')}`;
       this.#reject(incoming, endName(Reject.RELAY_LOOP), detail);
@@ -158,6 +177,7 @@ export class IncomingSessions {
    * Takes the next record.
    * @param isKnown it is acknowledged: it is counted, and goes nowhere
    * @returns false where it has to wait; it is to be given again
+   * @throws LinkProtocolError for one that is none
    */
   take(record: RawRecord, isKnown: boolean): boolean {
     if (record.kind === RecordKind.OPEN) {
@@ -167,6 +187,7 @@ export class IncomingSessions {
       for (const frame of incoming.meta.splice(0)) count(incoming, frame);
       return true;
     }
+    if (record.kind === RecordKind.FRAME) checkFrame(record.data);
     const incoming = this.#byRef.get(record.ref);
     if (!incoming) {
       if (record.kind === RecordKind.FRAME) this.#drain(undefined, record.data);
@@ -218,7 +239,21 @@ export class IncomingSessions {
       } else this.#over.push(incoming.session.id);
     }
     this.#byRef.delete(ref);
+    this.#openBytes -= incoming.openBytes;
     return true;
+  }
+
+  /** Sessions cost memory until they end: a peer that ends none must not take all of it. */
+  #checkRoom(bytes: number): void {
+    if (bytes > OPEN_BYTES_MAX) {
+      throw new LinkProtocolError(`an OPEN of ${bytes} bytes: ${OPEN_BYTES_MAX} at most`);
+    }
+    if (this.#byRef.size >= SESSIONS_MAX) {
+      throw new LinkProtocolError(`over ${SESSIONS_MAX} sessions go on at once`);
+    }
+    if (this.#openBytes + bytes > OPENS_BYTES_MAX) {
+      throw new LinkProtocolError(`the OPENs of its sessions are over ${OPENS_BYTES_MAX} bytes`);
+    }
   }
 
   #ensureFeed(incoming: Incoming): boolean {
@@ -259,6 +294,13 @@ function heldFrames({ held }: Incoming): number {
 function count(incoming: Incoming, frame: Buffer): void {
   incoming.frames += 1;
   incoming.bytes += frame.length - HEADER_BYTES;
+}
+
+/** A record is counted as the one frame that it is to be. */
+function checkFrame(data: Buffer): void {
+  const isWhole =
+    data.length >= HEADER_BYTES && data.length === HEADER_BYTES + data.readUInt32LE(OFFSET_SIZE);
+  if (!isWhole) throw new LinkProtocolError(`a record of ${data.length} bytes is no whole frame`);
 }
 
 /** The whole frames that `wire` consists of. */

@@ -21,6 +21,8 @@ import {
 const MESSAGE_BYTES_MAX = 1 + BLOCK_HEADER_BYTES + BLOCK_STORED_BYTES_MAX;
 /** How long the peer may take to answer our close frame. */
 const CLOSE_LINGER_MS = 1_000;
+/** Pieces of a message that are kept as they came: what comes in smaller ones is put together. */
+const PIECE_BYTES_MIN = 4 * 1024;
 /** What a peer that does not read has waiting for it, before it is given up. */
 const UNREAD_BYTES_MAX = 1024 * 1024;
 
@@ -32,6 +34,8 @@ export class LinkSocket {
   readonly #closed: (detail: string) => void;
   #parts: Buffer[] = [];
   #bytes = 0;
+  /** Of the last part, where it is memory of its own: how much of it is filled. */
+  #filled: number | undefined;
   #isClosing = false;
   #isOver = false;
 
@@ -95,10 +99,30 @@ export class LinkSocket {
     const limit = isBatch && this.#receiver.hello ? MESSAGE_BYTES_MAX : CONTROL_MESSAGE_BYTES_MAX;
     this.#bytes += bytes.length;
     if (this.#bytes > limit) throw new LinkProtocolError(`a message of over ${limit} bytes`);
-    this.#parts.push(bytes);
+    if (bytes.length >= PIECE_BYTES_MIN) {
+      this.#trim();
+      this.#parts.push(bytes);
+    } else this.#gather(bytes);
+  }
+
+  /** A piece holds the memory of the whole read that it came with: small ones are copied. */
+  #gather(bytes: Buffer): void {
+    if (this.#filled === undefined || this.#filled + bytes.length > PIECE_BYTES_MIN) {
+      this.#trim();
+      this.#parts.push(Buffer.allocUnsafeSlow(PIECE_BYTES_MIN));
+      this.#filled = 0;
+    }
+    this.#filled += bytes.copy(this.#parts.at(-1)!, this.#filled);
+  }
+
+  #trim(): void {
+    if (this.#filled === undefined) return;
+    this.#parts.push(this.#parts.pop()!.subarray(0, this.#filled));
+    this.#filled = undefined;
   }
 
   #message(): void {
+    this.#trim();
     const parts = this.#parts;
     const message = parts.length === 1 ? parts[0]! : Buffer.concat(parts, this.#bytes);
     this.#parts = [];
@@ -107,8 +131,10 @@ export class LinkSocket {
   }
 
   #control(opcode: number, payload: Buffer): void {
-    if (opcode === Opcode.PING && this.#socket.writable) {
-      this.#socket.write(encodeFrame(Opcode.PONG, payload));
+    const socket = this.#socket;
+    if (opcode === Opcode.PING) {
+      if (socket.writableLength > UNREAD_BYTES_MAX || !socket.writable) return;
+      socket.write(encodeFrame(Opcode.PONG, payload));
     } else if (opcode === Opcode.CLOSE) {
       const { code, reason } = decodeClose(payload);
       this.close();
