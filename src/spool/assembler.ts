@@ -7,7 +7,7 @@ import { LiveBlock } from './live-block.js';
 import { walkRecords } from './records.js';
 import { type Amount, encodeEnd, encodeOpen, type SpoolSession } from './session-record.js';
 import { secondsOf } from './stream-totals.js';
-import type { SessionSpan, SpoolRecord } from './types.js';
+import type { SessionSpan } from './types.js';
 
 /** A session that the spool knows. */
 export interface SessionState {
@@ -134,16 +134,11 @@ export class Assembler {
     this.#spans = [];
     for (const { ref } of sessions) this.sessions.get(ref)!.span = undefined;
     const { firstSeq, records: recordCount } = builder;
-    const sessionOf = new Map(sessions.map(({ ref, session }) => [ref, session]));
-    const records = function* (): Generator<SpoolRecord> {
-      const raw = bytes.subarray(BLOCK_HEADER_BYTES);
-      for (const record of walkRecords(raw, recordCount, firstSeq)) {
-        yield { ...record, session: sessionOf.get(record.ref) };
-      }
-    };
+    const records = () =>
+      walkRecords(bytes.subarray(BLOCK_HEADER_BYTES), recordCount, firstSeq, sessions);
     const block = { firstSeq, count: recordCount, bytes, sessions };
-    const free = isLoose ? undefined : () => this.#pool.give(memory);
-    this.#finished(new LiveBlock(block, this.#since, records, free));
+    const pooled = isLoose ? undefined : { memory, pool: this.#pool };
+    this.#finished(new LiveBlock(block, this.#since, records, pooled));
   }
 
   #live(ref: number): SessionState {

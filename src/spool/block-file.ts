@@ -3,11 +3,17 @@ import { HEADER_BYTES } from '../wire/layout.js';
 import { decodeBlockHeader } from './block-header.js';
 import type { BlockPool } from './block-pool.js';
 import { count, open, type ReadSessions, spanOf } from './disk-blocks.js';
-import { BLOCK_HEADER_BYTES, RECORD_HEADER_BYTES, RecordKind } from './layout.js';
+import {
+  BLOCK_HEADER_BYTES,
+  PADDING_BYTES,
+  padded,
+  RECORD_HEADER_BYTES,
+  RecordKind,
+} from './layout.js';
 import { LiveBlock } from './live-block.js';
 import { endOf, headIn, holds, isPlausible, recordAt, walkRecords } from './records.js';
 import { secondsOf } from './stream-totals.js';
-import type { SessionSpan, SpoolRecord } from './types.js';
+import type { SessionSpan } from './types.js';
 
 export interface BlockFileOptions {
   pool: BlockPool;
@@ -24,9 +30,10 @@ export interface BlockFileOptions {
 export class BlockFile {
   readonly #handle: FileHandle;
   readonly #options: BlockFileOptions;
-  /** The header that lies at `#headAt`, read together with the block before it. */
-  #head = Buffer.alloc(BLOCK_HEADER_BYTES);
-  #headAt = -1;
+  /** What lies from `#nextAt` on, read together with the block before it: zeros and a header. */
+  readonly #next = Buffer.alloc(PADDING_BYTES + BLOCK_HEADER_BYTES);
+  #nextAt = -1;
+  #nextBytes = 0;
 
   constructor(handle: FileHandle, options: BlockFileOptions) {
     this.#handle = handle;
@@ -34,44 +41,55 @@ export class BlockFile {
   }
 
   /**
-   * The block at `at` of a file of which `limit` bytes count, where it begins with record
-   * `expectedSeq` and is sound.
+   * The block at `from` of a file of which `limit` bytes count, or behind zeros there, where it begins
+   * with record `expectedSeq` and is sound.
+   * @returns it, and where it ends
    */
-  async read(at: number, limit: number, expectedSeq: number): Promise<LiveBlock | undefined> {
-    if (this.#headAt !== at && !(await this.#fill([this.#head], at, limit))) return undefined;
-    const header = decodeBlockHeader(this.#head);
-    this.#headAt = -1;
+  async read(
+    from: number,
+    limit: number,
+    expectedSeq: number,
+  ): Promise<{ block: LiveBlock; end: number } | undefined> {
+    if (this.#nextAt !== from) await this.#look(from, limit);
+    const at = this.#blockAt();
+    const header = decodeBlockHeader(this.#next.subarray(0, this.#nextBytes), at - from);
+    this.#nextAt = -1;
     if (typeof header === 'string' || header.flags !== 0) return undefined;
-    if (header.firstSeq !== expectedSeq) return undefined;
-    const { pool } = this.#options;
     const length = BLOCK_HEADER_BYTES + header.storedBytes;
+    const end = at + length;
+    if (header.firstSeq !== expectedSeq || end > limit) return undefined;
+    const { pool } = this.#options;
     const memory = pool.take(length);
     const bytes = memory.subarray(0, length);
-    const isLast = at + length + BLOCK_HEADER_BYTES > limit;
-    const isRead = await this.#fill(isLast ? [bytes] : [bytes, this.#head], at, limit);
-    const sessions = isRead && decodeBlockHeader(bytes) !== 'damaged' && this.#spans(bytes, header);
+    const { bytesRead } = await this.#handle.readv([bytes, this.#next], at);
+    this.#nextAt = end;
+    this.#nextBytes = Math.min(Math.max(0, bytesRead - length), limit - end);
+    const isRead = bytesRead >= length && typeof decodeBlockHeader(bytes) !== 'string';
+    const sessions = isRead ? this.#spans(bytes, header) : undefined;
     if (!sessions) {
       pool.give(memory);
       return undefined;
     }
-    if (!isLast) this.#headAt = at + length;
     const { firstSeq, records: recordCount } = header;
-    const sessionOf = new Map(sessions.map(({ ref, session }) => [ref, session]));
-    const records = function* (): Generator<SpoolRecord> {
-      const raw = bytes.subarray(BLOCK_HEADER_BYTES);
-      for (const record of walkRecords(raw, recordCount, firstSeq)) {
-        yield { ...record, session: sessionOf.get(record.ref) };
-      }
-    };
+    const records = () =>
+      walkRecords(bytes.subarray(BLOCK_HEADER_BYTES), recordCount, firstSeq, sessions);
     const block = { firstSeq, count: recordCount, bytes, sessions };
-    return new LiveBlock(block, 0, records, () => pool.give(memory));
+    return { block: new LiveBlock(block, 0, records, { memory, pool }), end };
   }
 
-  /** Reads what lies one behind the other; false where the file does not have it all. */
-  async #fill(parts: Buffer[], at: number, limit: number): Promise<boolean> {
-    const wanted = parts.reduce((sum, { length }) => sum + length, 0);
-    if (at + wanted > limit) return false;
-    return (await this.#handle.readv(parts, at)).bytesRead === wanted;
+  async #look(at: number, limit: number): Promise<void> {
+    const wanted = Math.min(this.#next.length, limit - at);
+    const { bytesRead } = await this.#handle.read(this.#next, 0, wanted, at);
+    this.#nextAt = at;
+    this.#nextBytes = bytesRead;
+  }
+
+  /** Where the next block begins: here, or behind zeros. */
+  #blockAt(): number {
+    const end = Math.min(padded(this.#nextAt) - this.#nextAt, this.#nextBytes);
+    let zeros = 0;
+    while (zeros < end && this.#next[zeros] === 0) zeros += 1;
+    return this.#nextAt + (zeros === end ? zeros : 0);
   }
 
   /** What a block holds of each session; undefined where a record of it does not hold. */

@@ -45,6 +45,14 @@ export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
 /** Flag of an OPEN: the session goes on from what came before. */
 export const RECORD_CONTINUED = 1;
 
+/** A block may be preceded by zeros, from the end of the one before to the next multiple of this. */
+export const PADDING_BYTES = 4096;
+
+/** Where the next such place is, at `at` or behind. */
+export function padded(at: number): number {
+  return Math.ceil(at / PADDING_BYTES) * PADDING_BYTES;
+}
+
 /** Raw bytes at which a block is finished, at least; one record alone may be longer. */
 export const BLOCK_BYTES = 256 * 1024;
 /** No block holds more: the longest record behind as much as fits a block before it. */

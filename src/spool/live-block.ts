@@ -1,6 +1,6 @@
 import { BlockBuilder } from './block-builder.js';
-import { HEADROOM_BYTES } from './block-pool.js';
-import { BlockFlag, RECORD_CONTINUED, RecordKind } from './layout.js';
+import { type BlockPool, HEADROOM_BYTES } from './block-pool.js';
+import { BlockFlag, padded, RECORD_CONTINUED, RecordKind } from './layout.js';
 import { encodeOpen } from './session-record.js';
 import type { SessionSpan, SpoolBlock, SpoolRecord } from './types.js';
 
@@ -17,27 +17,27 @@ export class LiveBlock implements SpoolBlock {
   /** When its first record came, ms of a clock that never goes back. */
   readonly since: number;
   #holders = 0;
-  readonly #free: (() => void) | undefined;
+  readonly #pooled: { memory: Buffer; pool: BlockPool } | undefined;
   readonly #records: () => Iterable<SpoolRecord>;
 
   /**
-   * @param free of memory of a pool: it is used again for another block, once nobody holds it any
+   * @param pooled of memory of a pool: it is used again for another block, once nobody holds it any
    *   more
    */
   constructor(
     block: { firstSeq: number; count: number; bytes: Buffer; sessions: readonly SessionSpan[] },
     since: number,
     records: () => Iterable<SpoolRecord>,
-    free?: () => void,
+    pooled?: { memory: Buffer; pool: BlockPool },
   ) {
     this.firstSeq = block.firstSeq;
     this.count = block.count;
     this.bytes = block.bytes;
-    this.headroom = free ? HEADROOM_BYTES : 0;
+    this.headroom = pooled ? HEADROOM_BYTES : 0;
+    this.#pooled = pooled;
     this.sessions = block.sessions;
     this.since = since;
     this.#records = records;
-    this.#free = free;
   }
 
   get lastSeq(): number {
@@ -51,7 +51,15 @@ export class LiveBlock implements SpoolBlock {
 
   letGo(): void {
     this.#holders -= 1;
-    if (this.#holders === 0) this.#free?.();
+    if (this.#holders === 0) this.#pooled?.pool.give(this.#pooled.memory);
+  }
+
+  /** It with zeros up to a whole page, where its memory is made of pages. */
+  pages(): Buffer | undefined {
+    const { memory, pool } = this.#pooled ?? {};
+    if (!memory || !pool?.isPaged(memory)) return undefined;
+    const { length } = this.bytes;
+    return memory.fill(0, length, padded(length)).subarray(0, padded(length));
   }
 
   records(): Iterable<SpoolRecord> {

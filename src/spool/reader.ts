@@ -216,9 +216,9 @@ class SegmentRead {
       sessions: this.#sessions,
       isChecked: this.#isChecked,
     });
-    const block = await this.#fast.read(this.#readBytes, this.segment.bytes, this.#nextSeq);
-    if (block !== undefined) this.#readBytes += block.bytes.length;
-    return block;
+    const found = await this.#fast.read(this.#readBytes, this.segment.bytes, this.#nextSeq);
+    if (found !== undefined) this.#readBytes = found.end;
+    return found?.block;
   }
 
   /** The next block, whatever became of it; undefined at the end of what was there. */

@@ -9,6 +9,7 @@ import {
   RECORD_ZERO,
   RecordKind,
 } from './layout.js';
+import type { SessionSpan, SpoolRecord } from './types.js';
 
 export interface RawRecord {
   seq: number;
@@ -108,12 +109,26 @@ function readFromEnds(raw: Buffer, count: number): Place[] {
   return places;
 }
 
-/** The records of a block that was just made: nothing of it is doubted. */
-export function* walkRecords(raw: Buffer, count: number, firstSeq: number): Generator<RawRecord> {
+/** The records of a block of which nothing is doubted, with their sessions. */
+export function* walkRecords(
+  raw: Buffer,
+  count: number,
+  firstSeq: number,
+  sessions: readonly SessionSpan[],
+): Generator<SpoolRecord> {
+  const sessionOf = new Map(sessions.map(({ ref, session }) => [ref, session]));
   let at = 0;
   for (let index = 0; index < count; index += 1) {
-    yield recordAt(raw, at, firstSeq + index);
-    at = endOf(raw, at);
+    const end = endOf(raw, at);
+    const ref = raw.readUInt32LE(at + RECORD_REF);
+    yield {
+      seq: firstSeq + index,
+      kind: raw[at + RECORD_KIND] as RecordKind,
+      ref,
+      session: sessionOf.get(ref),
+      data: raw.subarray(at + RECORD_HEADER_BYTES, end),
+    };
+    at = end;
   }
 }
 

@@ -1,5 +1,11 @@
 import { type BlockHeader, decodeBlockHeader } from './block-header.js';
-import { BLOCK_HEADER_BYTES, BLOCK_MAGIC, BlockFlag, RECORD_HEADER_BYTES } from './layout.js';
+import {
+  BLOCK_HEADER_BYTES,
+  BLOCK_MAGIC,
+  BlockFlag,
+  padded,
+  RECORD_HEADER_BYTES,
+} from './layout.js';
 import { type Damage, wholeRecords } from './records.js';
 
 /** The most that LZ4 shrinks what was skipped is taken to be. */
@@ -59,6 +65,13 @@ export async function* scanBlocks(
   let cut: FoundBlock | undefined;
   for (let at = from; at < source.size; ) {
     const found = await blockAt(source, at, skipped > 0 ? undefined : name);
+    if (found === undefined && skipped === 0) {
+      const next = await behindPadding(source, at);
+      if (next > at) {
+        at = next;
+        continue;
+      }
+    }
     if (found === undefined || !follows(found.header, expected, skipped) || found.isCut) {
       if (found?.isCut && skipped === 0) {
         yield* endCut(found, source.size, damage);
@@ -132,6 +145,13 @@ async function blockAt(
     return { at, header, bytes, isCut: false, lostRecords: 0 };
   }
   return { at, ...cutBlock(header, bytes) };
+}
+
+/** Where a block may begin behind the zeros at `at`; `at` where none are there. */
+async function behindPadding(source: ByteSource, at: number): Promise<number> {
+  const end = Math.min(padded(at), source.size);
+  const zeros = await source.read(at, end - at);
+  return zeros.every((byte) => byte === 0) ? end : at;
 }
 
 /** What is whole of a block that the end of its file cuts. */

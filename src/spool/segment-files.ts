@@ -2,7 +2,9 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { messageOf } from '../errors.js';
+import { DIRECT_BYTES_MIN, DirectAccess, openDirect } from '../sinks/files/direct.js';
 import { syncDirectory } from '../sinks/files/directories.js';
+import { padded } from './layout.js';
 import { type LiveBlock, prefaceOf } from './live-block.js';
 import { Segment, segmentPath, writeIndex } from './segment.js';
 import type { SegmentSummary } from './types.js';
@@ -12,6 +14,8 @@ const SEGMENT_MODE = 0o640;
 interface Active {
   readonly segment: Segment;
   readonly handle: FileHandle;
+  /** For writes past the page cache, once there was one; null where it takes none. */
+  direct: FileHandle | null | undefined;
   /** Refs that it introduces. */
   readonly opened: Set<number>;
   /** How much of it is known to be on the disk. */
@@ -26,6 +30,7 @@ export class SegmentFiles {
   readonly #sealed: ((segment: SegmentSummary) => void) | undefined;
   readonly #segments: Segment[];
   #active: Active | undefined;
+  readonly #access: DirectAccess;
   #isDirectorySynced = true;
   #syncing: Promise<void> = Promise.resolve();
   #isAppending = false;
@@ -45,6 +50,7 @@ export class SegmentFiles {
     this.#bytes = found.reduce((sum, { bytes }) => sum + bytes, 0);
     this.#log = log;
     this.#sealed = sealed;
+    this.#access = new DirectAccess(log, openDirect);
   }
 
   get list(): readonly Segment[] {
@@ -88,10 +94,17 @@ export class SegmentFiles {
     const { segment, handle, opened } = active;
     const unknown = block.sessions.filter(({ ref, opens }) => !opens && !opened.has(ref));
     const preface = prefaceOf(block.firstSeq, unknown);
-    const length = stored.length + (preface?.length ?? 0);
     const at = segment.bytes;
     if (preface !== undefined) await writeAll(handle, preface, at);
-    await writeAll(handle, stored, at + (preface?.length ?? 0));
+    const behind = at + (preface?.length ?? 0);
+    let end = behind + stored.length;
+    const pages = stored === block.bytes ? await this.#direct(active, block) : undefined;
+    if (pages === undefined) await writeAll(handle, stored, behind);
+    else {
+      end = padded(behind) + stored.length;
+      await this.#writePages(active, pages, padded(behind));
+    }
+    const length = end - at;
     for (const span of block.sessions) {
       opened.add(span.ref);
       segment.totals.addSpan(span);
@@ -99,6 +112,28 @@ export class SegmentFiles {
     segment.bytes = at + length;
     segment.lastSeq = block.lastSeq;
     if (!segment.isGone) this.#bytes += length;
+  }
+
+  /** The block as it is written past the page cache; undefined where it goes through it. */
+  async #direct(active: Active, block: LiveBlock): Promise<Buffer | undefined> {
+    if (block.bytes.length < DIRECT_BYTES_MIN) return undefined;
+    active.direct ??= (await this.#access.open(active.handle)) ?? null;
+    return active.direct ? block.pages() : undefined;
+  }
+
+  async #writePages(active: Active, pages: Buffer, at: number): Promise<void> {
+    const { direct, handle } = active;
+    try {
+      const { bytesWritten } = await direct!.write(pages, 0, pages.length, at);
+      if (bytesWritten < pages.length) {
+        await writeAll(handle, pages.subarray(bytesWritten), at + bytesWritten);
+      }
+    } catch (error) {
+      if (!(await this.#access.noteRefusal(handle, error))) throw error;
+      active.direct = null;
+      await direct!.close();
+      await writeAll(handle, pages, at);
+    }
   }
 
   /** Everything that was appended is on the disk when it resolves. */
@@ -127,13 +162,15 @@ export class SegmentFiles {
     const { segment, handle } = active;
     if (segment.isGone) {
       this.#active = undefined;
-      await handle.close();
+      await close(active);
       return;
     }
+    // What was padded ends where its last block does.
+    if (active.direct) await handle.truncate(segment.bytes);
     await this.sync();
     this.#active = undefined;
     segment.isSealed = true;
-    await handle.close();
+    await close(active);
     if (segment.bytes === 0) {
       this.forget(segment);
       await segment.remove();
@@ -188,9 +225,14 @@ export class SegmentFiles {
       isSealed: false,
     });
     this.#segments.push(segment);
-    this.#active = { segment, handle, opened: new Set(), syncedBytes: 0 };
+    this.#active = { segment, handle, direct: undefined, opened: new Set(), syncedBytes: 0 };
     return this.#active;
   }
+}
+
+async function close({ handle, direct }: Active): Promise<void> {
+  await direct?.close();
+  await handle.close();
 }
 
 async function writeAll(handle: FileHandle, bytes: Buffer, at: number): Promise<void> {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { pino } from 'pino';
 import { BlockPool, HEADROOM_BYTES } from '../../src/spool/block-pool.js';
-import { BLOCK_BYTES } from '../../src/spool/layout.js';
+import { BLOCK_BYTES, PADDING_BYTES } from '../../src/spool/layout.js';
 import { Spool } from '../../src/spool/spool.js';
 import { tempDir } from '../sinks/files/rig.js';
 import { frameOf, sensorOf, within } from './model.js';
@@ -12,19 +12,24 @@ const SENSOR = sensorOf(1);
 const log = pino({ level: 'silent' });
 
 test('memory is given out again, up to what a pool keeps; what is longer is used once', () => {
-  const pool = new BlockPool(2 * BLOCK_BYTES);
-  const taken = [pool.take(100), pool.take(BLOCK_BYTES), pool.take(1)];
+  const pool = new BlockPool(8 * BLOCK_BYTES);
+  const take = (bytes: readonly number[]) => bytes.map((each) => pool.take(each));
+  const taken = take([100, BLOCK_BYTES, 1]);
   for (const memory of taken) {
     assert.equal(memory.length, BLOCK_BYTES);
-    assert.ok(memory.byteOffset >= HEADROOM_BYTES);
+    assert.ok(memory.byteOffset >= HEADROOM_BYTES && pool.isPaged(memory));
+    assert.equal(memory.byteOffset % PADDING_BYTES, 0);
     pool.give(memory);
   }
-  const again = [pool.take(1), pool.take(1), pool.take(1)];
-  assert.equal(again.filter((memory) => taken.includes(memory)).length, 2);
+  assert.deepEqual(new Set(take([1, 1, 1])), new Set(taken));
   const long = pool.take(BLOCK_BYTES + 1);
-  assert.ok(long.length > BLOCK_BYTES);
+  assert.ok(long.length > BLOCK_BYTES && !pool.isPaged(long));
   pool.give(long);
-  assert.notEqual(pool.take(1), long);
+  pool.limit(2 * BLOCK_BYTES);
+  for (const memory of taken) pool.give(memory);
+  const again = take([1, 1, 1, 1]);
+  assert.ok(again.filter((memory) => taken.includes(memory)).length <= 2);
+  assert.ok(!again.includes(long));
 });
 
 for (const persist of ['always', 'behind'] as const) {

@@ -7,6 +7,7 @@ import {
   BLOCK_HEADER_BYTES,
   BLOCK_VERSION,
   BlockFlag,
+  padded,
   RecordKind,
 } from '../../src/spool/layout.js';
 import { NewerFormatError } from '../../src/spool/scan.js';
@@ -37,6 +38,29 @@ test('a segment is read as it was written', async () => {
     const read = await readAll(bytes, 0, 7);
     assert.deepEqual(missing(records, read), []);
     assert.deepEqual(read.damage, { blocks: 0, records: 0, bytes: 0 });
+  }
+});
+
+test('blocks may stand at pages, behind zeros; other bytes between them are damage', async () => {
+  for (const lz4 of [false, true]) {
+    const { bytes, records } = await smallSegment(random, { firstSeq: 7, blocks: 5, lz4 });
+    const parts: Buffer[] = [];
+    let end = 0;
+    const starts = blockStarts(bytes);
+    for (const [index, start] of starts.entries()) {
+      const block = bytes.subarray(start, starts[index + 1] ?? bytes.length);
+      const zeros = random.below(2) === 0 ? Buffer.alloc(padded(end) - end) : Buffer.alloc(0);
+      parts.push(zeros, block);
+      end += zeros.length + block.length;
+    }
+    const spread = Buffer.concat([...parts, Buffer.alloc(random.below(padded(end) - end))]);
+    const read = await readAll(spread, 0, 7);
+    assert.deepEqual(missing(records, read), []);
+    assert.deepEqual(read.damage, { blocks: 0, records: 0, bytes: 0 });
+    const gap = Buffer.alloc(100, 1);
+    const torn = await readAll(Buffer.concat([...parts.slice(0, 2), gap, ...parts.slice(2)]), 0, 7);
+    assert.deepEqual(missing(records, torn), []);
+    assert.ok(torn.damage.bytes >= gap.length);
   }
 });
 

@@ -4,6 +4,9 @@ import type { Closed, Connection, ConnectionEvents } from '../../net/connection.
 export const OUTGOING_BYTES_MAX = 512 * 1024;
 /** Small frames go out together, in writes of this size. */
 const WRITE_BYTES = 128 * 1024;
+/** Memory of writes that are done, kept for the next ones of any connection of the process. */
+const SPARE_WRITES_MAX = 64;
+const spare: Buffer[] = [];
 /** A peer that takes nothing for this long while something waits is given up. */
 export const WRITE_DEADLINE_MS = 30_000;
 
@@ -26,7 +29,8 @@ export class Outgoing {
   readonly #now: () => number;
   #pieces: Buffer[] = [];
   #pieceBytes = 0;
-  readonly #writes: Buffer[] = [];
+  /** Filled one after the other; the last may have room. */
+  readonly #writes: { memory: Buffer; used: number }[] = [];
   #waitingBytes = 0;
   /** Given to the connection and not yet with the kernel. */
   #unflushed = 0;
@@ -95,16 +99,26 @@ export class Outgoing {
   /** Copies what was added, and writes as much as the connection takes. */
   settle(): void {
     if (this.#pieceBytes > 0) {
-      const all = Buffer.concat(this.#pieces, this.#pieceBytes);
-      for (let at = 0; at < all.length; at += WRITE_BYTES) {
-        this.#writes.push(all.subarray(at, at + WRITE_BYTES));
-      }
       if (this.#waitingBytes + this.#unflushed === 0) this.#progressAt = this.#now();
-      this.#waitingBytes += all.length;
+      for (const piece of this.#pieces) this.#copy(piece);
+      this.#waitingBytes += this.#pieceBytes;
       this.#pieceBytes = 0;
     }
     this.#pieces = [];
     this.#write();
+  }
+
+  #copy(piece: Buffer): void {
+    for (let at = 0; at < piece.length; ) {
+      let last = this.#writes.at(-1);
+      if (last === undefined || last.used === last.memory.length) {
+        last = { memory: spare.pop() ?? Buffer.allocUnsafeSlow(WRITE_BYTES), used: 0 };
+        this.#writes.push(last);
+      }
+      const copied = piece.copy(last.memory, last.used, at);
+      last.used += copied;
+      at += copied;
+    }
   }
 
   /** Ends the connection behind all that was added. */
@@ -128,10 +142,12 @@ export class Outgoing {
 
   #write(): void {
     while (this.#writes.length > 0 && this.#isOpen && this.#connection.writable) {
-      const bytes = this.#writes.shift()!;
+      const { memory, used } = this.#writes.shift()!;
+      const bytes = memory.subarray(0, used);
       this.#waitingBytes -= bytes.length;
       this.#unflushed += bytes.length;
       this.#connection.write(bytes, () => {
+        if (spare.length < SPARE_WRITES_MAX) spare.push(memory);
         this.#unflushed -= bytes.length;
         this.#flushed += bytes.length;
         this.#progressAt = this.#now();
