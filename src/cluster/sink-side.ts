@@ -269,6 +269,7 @@ export class SinkSide {
    */
   async #drain(deadlineMs: number, alone?: boolean): Promise<void> {
     await this.#reloading;
+    this.#keeper.close();
     while (this.#pipeline.drain());
     await this.#sinks.close(deadlineMs * CLOSE_SHARE);
     await this.#pipeline.idle(alone);

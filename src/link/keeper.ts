@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { messageOf } from '../errors.js';
 import { bootId, startTicks } from '../ledger/process.js';
@@ -6,6 +7,9 @@ import type { Skip } from '../route/resumed.js';
 import type { Rest, SinkResume } from '../sinks/sink.js';
 import { heldAfter, skipOf } from './held.js';
 import { type Attempt, type HeldSession, type LinkStore, ownerOf } from './store.js';
+
+/** What the disk refuses is tried again after so long. */
+const RETRY_MS = 1_000;
 
 /** What the link brings beside the frames, in the OPEN event of one of our sessions. */
 export interface LinkOpen extends Omit<Attempt, 'owner'> {
@@ -49,6 +53,8 @@ interface Link {
   closing: Set<Promise<void>>;
   /** The other gateway's sessions whose END was taken since the last commit. */
   over: string[];
+  /** Of a commit that was refused. */
+  retry: NodeJS.Timeout | undefined;
 }
 
 export interface KeeperEvents {
@@ -71,7 +77,9 @@ export class LinkKeeper {
   readonly #events: KeeperEvents;
   readonly #links = new Map<string, Link>();
   readonly #owner: string;
-  #beginning: [string, Attempt][] = [];
+  /** What `begin` was told and is not on disk, by our session. */
+  readonly #beginning = new Map<string, Attempt>();
+  #isRefused = false;
   #isClosed = false;
 
   constructor(
@@ -94,7 +102,7 @@ export class LinkKeeper {
   begin(ours: string, open: LinkOpen): LinkService {
     const { link, session, base, counted } = open;
     const attempt = { link, session, base, counted, owner: this.#owner };
-    this.#beginning.push([ours, attempt]);
+    this.#beginning.set(ours, attempt);
     const before = this.#store.held(link, session);
     const skips = new Map<string, Skip>();
     const resume = new Map<string, SinkResume>();
@@ -112,11 +120,22 @@ export class LinkKeeper {
     return { attempt, open, before, skips, resume };
   }
 
-  /** Puts on disk what `begin` was told, before any of it is delivered. */
+  /**
+   * Puts on disk what `begin` was told, before any of it is delivered. Where the disk refuses, it is
+   * tried again, and nothing is acknowledged before.
+   */
   begun(): void {
-    if (this.#beginning.length === 0) return;
-    this.#store.begin(this.#beginning);
-    this.#beginning = [];
+    try {
+      this.#note();
+    } catch (error) {
+      this.#refused(error);
+    }
+  }
+
+  #note(): void {
+    if (this.#beginning.size === 0) return;
+    this.#store.begin([...this.#beginning]);
+    this.#beginning.clear();
   }
 
   /** A session took frames. */
@@ -141,23 +160,38 @@ export class LinkKeeper {
   /**
    * Keeps what is held of a session that has ended, before its totals are the ledger's.
    * @param over how it ended, where nothing more of it is taken
+   * @throws Error where the gateway stops while the disk refuses: the next start finds it out
    */
   async settle(session: Linked, totals: SessionTotals, over: string | undefined): Promise<void> {
     const { attempt, before } = session.link!;
     const parts = over === undefined ? this.#store.parts(session.id) : new Map();
     const held = heldAfter({ totals, attempt, before, parts, over });
-    await this.#store.settle(session.id, attempt, held, this.#sinks);
+    for (;;) {
+      const isUnnoted = this.#beginning.delete(session.id);
+      try {
+        await this.#store.settle(session.id, attempt, held, this.#sinks);
+        this.#isRefused = false;
+        return;
+      } catch (error) {
+        if (isUnnoted) this.#beginning.set(session.id, attempt);
+        if (!this.#isClosed) this.#refused(error);
+        if (!this.#isClosed) await sleep(RETRY_MS);
+        if (this.#isClosed) throw error;
+      }
+    }
   }
 
-  /** The gateway stops: what is not acknowledged by now comes again. */
+  /** The gateway stops: what is refused now is not tried again, and comes again. */
   close(): void {
     this.#isClosed = true;
+    for (const { retry } of this.#links.values()) clearTimeout(retry);
   }
 
   mark(mark: LinkMark): void {
-    const { closing } = this.#link(mark.link);
+    const { closing, retry } = this.#link(mark.link);
     if (mark.t === 'commit') void this.#commit(mark);
     else {
+      clearTimeout(retry);
       this.#links.delete(mark.link);
       void Promise.all(closing).then(() => this.#events.released(mark.link, mark.claim));
     }
@@ -178,21 +212,32 @@ export class LinkKeeper {
       });
       await Promise.all([...syncs, ...closing]);
       if (!this.#syncJournal()) throw new Error('the journal cannot be written');
+      this.#note();
       await this.#store.commit(id, { position, gateway, at: Date.now() }, over, rests);
+      this.#isRefused = false;
       this.#events.committed(id, position);
     } catch (error) {
-      // Nothing is acknowledged: the next commit takes it all.
+      // Nothing is acknowledged, and its receiver asks for no other commit before this one is done.
       for (const session of touched) link.touched.add(session);
       link.over.push(...over);
-      if (this.#isClosed) return;
-      this.#log.error({ link: id, error: messageOf(error) }, 'a link could not be acknowledged');
+      if (this.#isClosed || this.#links.get(id) !== link) return;
+      this.#refused(error);
+      link.retry = setTimeout(() => void this.#commit({ ...mark, over: [] }), RETRY_MS);
     }
+  }
+
+  /** Said once an outage. */
+  #refused(error: unknown): void {
+    if (this.#isRefused) return;
+    this.#isRefused = true;
+    const text = 'what links bring cannot be noted, and is not acknowledged: tried again';
+    this.#log.error({ error: messageOf(error) }, text);
   }
 
   #link(id: string): Link {
     let link = this.#links.get(id);
     if (!link) {
-      link = { touched: new Set(), closing: new Set(), over: [] };
+      link = { touched: new Set(), closing: new Set(), over: [], retry: undefined };
       this.#links.set(id, link);
     }
     return link;

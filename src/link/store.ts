@@ -206,7 +206,8 @@ export class LinkStore {
   }
 
   /**
-   * All of a link up to a position is on disk.
+   * All of a link up to a position is on disk. A position that is there already stays, if it is
+   * further on: a commit may outlive the connection that asked for it.
    * @param over sessions whose end is behind it: nothing of them comes again
    * @param rests of our sessions, by `<our session>/<sink>`: what is on disk nowhere else
    */
@@ -217,7 +218,9 @@ export class LinkStore {
     rests: ReadonlyMap<string, Rest>,
   ): Promise<void> {
     return this.#write(() => {
-      this.#put(`link/${link}`, state);
+      const known = this.#db.get(`link/${link}`) as LinkState | undefined;
+      const position = Math.max(known?.position ?? 0, state.position);
+      this.#put(`link/${link}`, { ...state, position });
       for (const session of over) this.#put(`held/${link}/${session}`, undefined);
       for (const [key, rest] of rests) this.#put(`rest/${key}`, rest);
     });
