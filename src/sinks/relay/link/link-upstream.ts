@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { messageOf } from '../../../errors.js';
 import { decodeMessage, LinkProtocolError, type Rejected } from '../../../link/messages.js';
 import type { RateLimitedLog } from '../../../log/rate.js';
 import type { Spool } from '../../../spool/spool.js';
@@ -121,7 +122,11 @@ export class LinkUpstream implements Upstream {
   async #run(): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {
-      const openedFor = await this.#serve();
+      const openedFor = await this.#serve().catch((error: unknown) => {
+        // Such as an id that can't be read or written: a full disk, or no descriptor left.
+        this.#closed(messageOf(error), false);
+        return 0;
+      });
       if (signal.aborted) return;
       if (openedFor >= STABLE_MS) this.#attempts = 0;
       const wait = this.#isLasting ? RETRY_MS_MAX : this.#delay();
