@@ -29,9 +29,11 @@ interface Found {
 
 /** The files that the files sinks stored of a sensor. */
 export function fileRoutes({ gateway }: ControlContext): Route[] {
-  const dirs = Object.entries(gateway.config.sinks).flatMap(([sink, config]) =>
-    config.kind === 'files' ? [{ sink, dir: config.dir }] : [],
-  );
+  // Asked each time: a reload may bring other sinks.
+  const dirsNow = () =>
+    Object.entries(gateway.config.sinks).flatMap(([sink, config]) =>
+      config.kind === 'files' ? [{ sink, dir: config.dir }] : [],
+    );
   const params = z.object({ uuid: uuidIn });
   return [
     route({
@@ -57,6 +59,7 @@ export function fileRoutes({ gateway }: ControlContext): Route[] {
       async handle({ params: { uuid }, query: { type, offset, limit } }) {
         const budget = { left: LOOKED_AT_MAX };
         const found: Found[] = [];
+        const dirs = dirsNow();
         for (const { sink, dir } of dirs) {
           const root = join(dir, uuid.replaceAll('-', ''));
           const start = type === undefined ? '' : `${type}`;
@@ -88,7 +91,7 @@ export function fileRoutes({ gateway }: ControlContext): Route[] {
       },
       async handle(call) {
         const { sink, path } = call.query;
-        const dir = dirs.find((one) => one.sink === sink)?.dir;
+        const dir = dirsNow().find((one) => one.sink === sink)?.dir;
         const opened = dir && (await openWithin(join(dir, hex(call.params.uuid)), path));
         if (!opened) throw new HttpProblem(404, 'No such file');
         const registry = gateway.registry.as(callerOf(call).actor);
