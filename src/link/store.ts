@@ -230,10 +230,18 @@ export class LinkStore {
     return this.#db.close();
   }
 
-  /** One transaction, on disk when it resolves; those of one moment are committed together. */
+  /**
+   * One transaction, on disk when it resolves; those of one moment are committed together.
+   * @throws GatewayError D4GW_E_LINK where the disk refuses
+   */
   async #write(change: () => void): Promise<void> {
-    checkSpace(this.#directory);
-    await this.#db.transaction(change);
+    try {
+      checkSpace(this.#directory);
+      await this.#db.transaction(change);
+    } catch (cause) {
+      const text = `the links in ${this.#directory} took no change: ${messageOf(cause)}`;
+      throw new GatewayError('D4GW_E_LINK', text, { cause });
+    }
   }
 
   #put(key: string, value: unknown): void {

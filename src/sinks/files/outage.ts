@@ -131,6 +131,7 @@ export class Outage {
 
 /** Whether the system refused, and may take it later. */
 function isRefusal(error: unknown): error is Error {
-  if (error instanceof GatewayError) return error.code === 'D4GW_E_LEDGER'; // so did its disk
+  // Of these the disk refused too.
+  if (error instanceof GatewayError) return ['D4GW_E_LEDGER', 'D4GW_E_LINK'].includes(error.code);
   return error instanceof Error && typeof (error as NodeJS.ErrnoException).errno === 'number';
 }
