@@ -51,8 +51,8 @@ Add a sensor and stream a live capture to it, from another terminal in this dire
   sudo tcpdump -i any -U -w - 'not port 4443' | \\
     ${d4gw} client -c ./my-sensor --to 127.0.0.1:4443 --ca data/tls/cert.pem
 
-The stream is stored under data/sensors. The control plane answers at ${control?.url}, with the token in
-data/control/admin-token (metrics, REST API: see the README). Stop with Ctrl-C.
+The stream is stored under data/sensors. The page is at ${control?.url}: log in with the token in
+data/control/admin-token (the same for metrics and the REST API: see the README). Stop with Ctrl-C.
 
 `;
 }

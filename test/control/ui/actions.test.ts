@@ -8,7 +8,7 @@ import { Sensor, until, uuidOf } from '../../integration/peers.js';
 import { startD4gw } from '../../support/program.js';
 import { tempDir } from '../../support/tmp.js';
 import { Controlled, type Json } from '../api.js';
-import { Person, shared, skipWithoutBrowser } from './browser.js';
+import { DESKTOP, Person, PHONE, shared, skipWithoutBrowser } from './browser.js';
 import { say, stream } from './scene.js';
 
 const KEY = 'a key of the actions';
@@ -57,7 +57,7 @@ describe('what one does on the page', { skip: skipWithoutBrowser() }, () => {
     await page.getByLabel('Groups').fill('lab, lux');
     await click('Add the sensor');
     await page.getByRole('heading', { level: 1, name: 'Fresh one is added' }).waitFor();
-    await person.checkAccess('the directory of a new sensor');
+    await person.look('added', [DESKTOP, PHONE]);
     const loading = page.waitForEvent('download');
     await page.getByRole('link', { name: 'Download fresh-one.tar' }).click();
     const dir = tempDir('download');

@@ -13,7 +13,7 @@ export const PHONE = { width: 375, height: 812 };
 const SCREENSHOTS = process.env.D4GW_SCREENSHOTS;
 const PICTURES = [
   ...['login', 'overview', 'sensors', 'sensor', 'pending', 'add', 'relays', 'blocks', 'rejects'],
-  ...['alerts', 'audit', 'settings'],
+  ...['alerts', 'audit', 'settings', 'added'],
 ].map((name) => `${name} desktop light`);
 PICTURES.push('overview desktop dark', 'sensor desktop dark', 'overview phone light');
 

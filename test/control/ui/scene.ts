@@ -1,10 +1,9 @@
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after } from 'node:test';
-import { pino } from 'pino';
-import { HistoryStore } from '../../../src/history/store.js';
+import { ALL_SENSORS, LAYOUTS, recordKey, UNITS, type Unit } from '../../../src/history/layout.js';
 import { openRegistry } from '../../../src/registry/lmdb.js';
-import type { Flow } from '../../../src/stats/messages.js';
+import { openEnvironment } from '../../../src/storage/environment.js';
 import { Sensor, until, uuidOf } from '../../integration/peers.js';
 import { Content, type Kind } from '../../integration/traffic.js';
 import { freePort } from '../../support/ports.js';
@@ -101,28 +100,43 @@ async function populate(dataDir: string): Promise<void> {
   }
 }
 
-/** What the sensors sent before: days by the hour, and the last one by the minute. */
+/**
+ * What the sensors sent before: days by the hour, and the last one by the minute. Written at once, in
+ * the layout of the history: through the store each minute would wait for the disk.
+ */
 async function writePast(dataDir: string): Promise<void> {
-  const history = HistoryStore.open(dataDir, pino({ level: 'silent' }));
-  const flowsAt = (at: number, seconds: number): Flow[] =>
-    CAST.map(({ type, bytes }, index) => {
+  const records = new Map<string, number[]>();
+  const add = (unit: Unit, at: number, sensor: string, type: number, amounts: number[]) => {
+    const { chunk, step } = LAYOUTS[unit].place(at);
+    const key = recordKey(unit, chunk, sensor, type);
+    const numbers = records.get(key) ?? [];
+    while (numbers.length < 2 * step + 2) numbers.push(0);
+    for (const [index, amount] of amounts.entries()) numbers[2 * step + index]! += amount;
+    records.set(key, numbers);
+  };
+  const addAll = (at: number, seconds: number) => {
+    for (const [index, { type, bytes }] of CAST.entries()) {
       const day = 1 + 0.35 * Math.sin((2 * Math.PI * at) / DAY_MS + index);
       const noise = 0.85 + 0.3 * hash(at / MINUTE_MS + 97 * index);
       const total = Math.round(bytes * (1000 / SEND_MS) * seconds * day * noise);
       const frames = Math.max(Math.round(total / 4_000), 1);
-      return ['', SENDING[index]!.uuid, type, frames, total, 0];
-    });
-  try {
-    const now = Date.now();
-    for (let at = now - 30 * DAY_MS; at < now - DAY_MS; at += HOUR_MS) {
-      history.take(flowsAt(at, 3_600), at);
+      for (const unit of UNITS) {
+        if (unit === 'minute' && seconds > 60) continue;
+        for (const sensor of [SENDING[index]!.uuid, ALL_SENSORS]) {
+          add(unit, at, sensor, type, [frames, total]);
+        }
+      }
     }
-    for (let at = now - DAY_MS; at < now; at += MINUTE_MS) {
-      history.take(flowsAt(at, 60), at);
-    }
-  } finally {
-    await history.close();
-  }
+  };
+  const now = Date.now();
+  for (let at = now - 30 * DAY_MS; at < now - DAY_MS; at += HOUR_MS) addAll(at, 3_600);
+  for (let at = now - DAY_MS; at < now; at += MINUTE_MS) addAll(at, 60);
+  const options = { readOnly: false, format: 1, mapBytes: 1024 ** 3 };
+  const db = openEnvironment(join(dataDir, 'history'), options);
+  db.transactionSync(() => {
+    for (const [key, numbers] of records) void db.put(key, numbers);
+  });
+  await db.close();
 }
 
 /** The same number for the same argument, between 0 and 1. */

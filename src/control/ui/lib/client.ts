@@ -106,7 +106,7 @@ export function clientCommands(
       text:
         `echo ${address} > ${dir}/destination\n` +
         `${input} | ./d4-goclient -c ${dir}${kind === 'tls' ? '' : ' -ce=false'}`,
-      note: 'The first line tells it where the gateway is; the other clients ignore that or name it.',
+      note: 'The first line tells it where the gateway is. It does not check the certificate.',
     },
   ];
 }

@@ -4,11 +4,14 @@ const MINUTE = 60;
 const HOUR = 3_600;
 const DAY = 86_400;
 
-/** What can be looked at of the past, and in what steps. */
+/**
+ * What can be looked at of the past, and in what steps. Rates are of steps that are over and written:
+ * a minute is, some seconds after its end. Of days, whose amounts are shown, today counts too.
+ */
 export const SPANS = {
-  day: { unit: 'minute', stepSeconds: MINUTE, steps: 1_440, text: '24 hours' },
-  fortnight: { unit: 'hour', stepSeconds: HOUR, steps: 14 * 24, text: '14 days' },
-  year: { unit: 'day', stepSeconds: DAY, steps: 365, text: '1 year' },
+  day: { unit: 'minute', stepSeconds: MINUTE, steps: 1_440, behind: 2, text: '24 hours' },
+  fortnight: { unit: 'hour', stepSeconds: HOUR, steps: 14 * 24, behind: 1, text: '14 days' },
+  year: { unit: 'day', stepSeconds: DAY, steps: 365, behind: 0, text: '1 year' },
 } as const;
 export type Span = keyof typeof SPANS;
 
@@ -21,9 +24,9 @@ export interface Past {
 
 /** When a span begins, ms since the epoch. */
 export function beginOf(span: Span, now: number): number {
-  const { stepSeconds, steps } = SPANS[span];
+  const { stepSeconds, steps, behind } = SPANS[span];
   const step = stepSeconds * 1000;
-  return Math.floor(now / step) * step - (steps - 1) * step;
+  return (Math.floor(now / step) - behind - steps + 1) * step;
 }
 
 /** What the gateway told, with the steps in which nothing came. */
