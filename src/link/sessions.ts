@@ -4,7 +4,7 @@ import type { RawRecord } from '../spool/records.js';
 import { decodeOpen, type SpoolSession } from '../spool/session-record.js';
 import { HEADER_BYTES, OFFSET_SIZE } from '../wire/layout.js';
 import { endName, Reject } from '../wire/reject.js';
-import { KNOWN_TYPES } from '../wire/types.js';
+import { KNOWN_TYPES, TYPE_EXTENDED } from '../wire/types.js';
 import { isSensorUuid } from '../wire/uuid.js';
 import { LinkProtocolError, type Rejected } from './messages.js';
 import { type HeldSession, isLinkKey } from './store.js';
@@ -169,6 +169,8 @@ export class IncomingSessions {
     if (session.hops?.includes(this.#gateway)) {
       const detail = `it came from here, by ${session.hops.join(', ')}`;
       this.#reject(incoming, endName(Reject.RELAY_LOOP), detail);
+    } else if (session.type === TYPE_EXTENDED && !session.meta?.frames) {
+      this.#reject(incoming, endName(Reject.META_MISSING), '');
     }
     return true;
   }

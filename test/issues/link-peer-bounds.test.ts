@@ -163,3 +163,19 @@ test('a message in very small pieces costs little more than its bytes', () => {
   assert.ok(grown < 32 * PIECES, `${grown} bytes for ${PIECES}`);
   socket.destroy();
 });
+
+/** Without its meta header no rule for meta types, and no TLP tag, was looked at. */
+test('a session of type 254 that brings no meta header is not taken', async () => {
+  const nothing = { type: 'ja3-jl', frames: 0, bytes: Buffer.alloc(0), wire: Buffer.alloc(0) };
+  for (const meta of [undefined, nothing]) {
+    const { take, sent, opened } = openReceiver();
+    const session = sessionOf({ type: 254, ...(meta ? { meta } : {}) });
+    await take(1, [
+      [RecordKind.OPEN, 1, open(session)],
+      [RecordKind.FRAME, 1, frame],
+    ]);
+    assert.deepEqual(opened, []);
+    const rejected = sent.filter(({ kind }) => kind === MessageKind.REJECTED);
+    assert.match(rejected.map(({ text }) => text).join(), /"meta-missing"/);
+  }
+});
