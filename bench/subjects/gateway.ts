@@ -20,6 +20,7 @@ const STOP_DEADLINE_MS = 30_000;
 const LEDGER_DEADLINE_MS = 60_000;
 const LOG_CHARS_KEPT = 16_384;
 const SINK = 'bench';
+const CONFIG_NAME = 'config.yaml';
 
 export interface GatewayOptions {
   sink: SinkKind;
@@ -32,6 +33,8 @@ export interface GatewayOptions {
   relay?: Record<string, unknown>;
   /** It takes links too. */
   wss?: boolean;
+  /** Where it listens, in place of any free ports. */
+  at?: { tls: number; wss: number };
   /** With its control plane, and so with history. */
   control?: boolean;
 }
@@ -44,9 +47,20 @@ export async function startGateway(
   options: GatewayOptions,
   around: Surroundings,
 ): Promise<GatewaySubject> {
+  return runGateway(options, configureGateway(options, around));
+}
+
+/** Writes its configuration into a directory of its own. */
+export function configureGateway(options: GatewayOptions, around: Surroundings): string {
   mkdirSync(around.dir, { recursive: true });
   const dir = mkdtempSync(join(around.dir, 'gateway-'));
-  const configFile = writeConfig(dir, options, around);
+  writeConfig(dir, options, around);
+  return dir;
+}
+
+/** Starts a gateway in the directory that `configureGateway` made. */
+export async function runGateway(options: GatewayOptions, dir: string): Promise<GatewaySubject> {
+  const configFile = join(dir, CONFIG_NAME);
   const probe = new LoopDelayProbe(join(dir, 'probe'));
   const command = [process.execPath, PROGRAM, 'serve', '--config', configFile];
   if (options.cpus !== undefined) command.unshift('taskset', '-c', options.cpus);
@@ -67,7 +81,7 @@ export async function startGateway(
   }
 }
 
-function writeConfig(dir: string, options: GatewayOptions, around: Surroundings): string {
+function writeConfig(dir: string, options: GatewayOptions, around: Surroundings): void {
   const secretFile = join(dir, 'secret');
   writeFileSync(secretFile, around.secret, { mode: 0o600 });
   writeFileSync(join(dir, 'cert.pem'), around.cert);
@@ -86,18 +100,16 @@ function writeConfig(dir: string, options: GatewayOptions, around: Surroundings)
     },
     admission: { mode: 'shared-secret', sharedSecretFile: './secret' },
     listen: [
-      { tls },
+      { tls: { ...tls, port: options.at?.tls ?? 0 } },
       { tcp: { host: '127.0.0.1', port: 0 } },
-      ...(options.wss ? [{ wss: tls }] : []),
+      ...(options.wss ? [{ wss: { ...tls, port: options.at?.wss ?? 0 } }] : []),
     ],
     sinks: { [SINK]: sinkOf(options) },
     routes: [{ match: {}, to: [SINK] }],
     ...(options.control ? { control: { port: 0 } } : {}),
     log: { format: 'json' },
   };
-  const file = join(dir, 'config.yaml');
-  writeFileSync(file, stringify(config));
-  return file;
+  writeFileSync(join(dir, CONFIG_NAME), stringify(config));
 }
 
 function sinkOf({ sink, relay }: GatewayOptions): Record<string, unknown> {

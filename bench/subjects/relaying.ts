@@ -50,7 +50,7 @@ function joined(near: ServerAccount, far: ServerAccount): ServerAccount {
 }
 
 /** Has the far gateway make a token, in a file for its owner alone. */
-async function linkToken(configFile: string, { dir }: Surroundings): Promise<string> {
+export async function linkToken(configFile: string, { dir }: Surroundings): Promise<string> {
   const args = [PROGRAM, 'link', 'add', 'bench', '--config', configFile];
   const options = { timeout: COMMAND_DEADLINE_MS };
   const { stdout } = await promisify(execFile)(process.execPath, args, options);
