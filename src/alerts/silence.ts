@@ -1,6 +1,9 @@
 import type { Registry, SensorRecord } from '../registry/store.js';
 import type { Condition } from './book.js';
 
+/** One that is silent is looked at so often. */
+const SILENT_LOOK_MS = 2_000;
+
 /** Groups whose sensors are expected, each at least every so many seconds. */
 export interface SilenceRule {
   groups: readonly string[];
@@ -24,6 +27,9 @@ export class Silence {
   readonly #rules: readonly SilenceRule[];
   readonly #startedAt: number;
   #expected: Expected[] = [];
+  /** By the index of the expected: when to look at it next, ms since the epoch. */
+  #dueAt = new Float64Array(0);
+  readonly #silent = new Map<string, Condition>();
   #version = -1;
 
   /** @param startedAt nobody is silent for longer than the gateway listens */
@@ -36,21 +42,42 @@ export class Silence {
   /** @param heardAt what was heard since the record was last written, ms since the epoch */
   conditions(heardAt: (sensor: string) => number | undefined, now: number): Condition[] {
     this.#refresh();
-    return this.#expected.flatMap(({ uuid, name, seconds, since }) => {
-      const secondsSince = (at: number) => Math.floor((now - at) / 1000);
-      const heard = Math.max(heardAt(uuid) ?? 0, since);
-      // Most were heard just now: their records need not be read.
-      if (secondsSince(heard) <= seconds) return [];
-      const silent = secondsSince(Math.max(heard, this.#registry.activity(uuid)?.lastSeen ?? 0));
-      if (silent <= seconds) return [];
-      return {
-        key: `sensor-silent/${uuid}`,
-        kind: 'sensor-silent' as const,
-        severity: 'warning' as const,
-        subject: uuid,
-        text: `sensor ${name || uuid} is silent for ${silent} s; it is expected every ${seconds} s`,
-      };
+    for (const [index, expected] of this.#expected.entries()) {
+      const isDue = now >= this.#dueAt[index]!;
+      // One that was silent may be heard again before.
+      const isBack = !isDue && this.#silent.has(expected.uuid) && isHeard(expected, heardAt, now);
+      if (isDue || isBack) this.#dueAt[index] = this.#look(expected, heardAt, now);
+    }
+    return [...this.#silent.values()];
+  }
+
+  /** Returns when to look again: it can't have been silent for too long before. */
+  #look(
+    { uuid, name, seconds, since }: Expected,
+    heardAt: (sensor: string) => number | undefined,
+    now: number,
+  ): number {
+    const secondsSince = (at: number) => Math.floor((now - at) / 1000);
+    const dueOf = (at: number) => at + (seconds + 1) * 1000;
+    const heard = Math.max(heardAt(uuid) ?? 0, since);
+    // Most were heard just now: their records need not be read.
+    const last =
+      secondsSince(heard) <= seconds
+        ? heard
+        : Math.max(heard, this.#registry.activity(uuid)?.lastSeen ?? 0);
+    const silent = secondsSince(last);
+    if (silent <= seconds) {
+      this.#silent.delete(uuid);
+      return dueOf(last);
+    }
+    this.#silent.set(uuid, {
+      key: `sensor-silent/${uuid}`,
+      kind: 'sensor-silent',
+      severity: 'warning',
+      subject: uuid,
+      text: `sensor ${name || uuid} is silent for ${silent} s; it is expected every ${seconds} s`,
     });
+    return now + SILENT_LOOK_MS;
   }
 
   #refresh(): void {
@@ -63,6 +90,9 @@ export class Silence {
       const { uuid, name, createdAt } = sensor;
       return { uuid, name, seconds, since: Math.max(createdAt, this.#startedAt) };
     });
+    this.#dueAt = new Float64Array(this.#expected.length);
+    const expected = new Set(this.#expected.map(({ uuid }) => uuid));
+    for (const uuid of this.#silent.keys()) if (!expected.has(uuid)) this.#silent.delete(uuid);
   }
 
   /** Its own, else the shortest of its groups'. */
@@ -71,4 +101,12 @@ export class Silence {
     const own = this.#rules.filter((rule) => rule.groups.some((group) => groups.includes(group)));
     return own.length === 0 ? undefined : Math.min(...own.map(({ seconds }) => seconds));
   }
+}
+
+function isHeard(
+  { uuid, seconds }: Expected,
+  heardAt: (sensor: string) => number | undefined,
+  now: number,
+): boolean {
+  return now - (heardAt(uuid) ?? 0) < (seconds + 1) * 1000;
 }

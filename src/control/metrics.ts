@@ -20,8 +20,18 @@ export const SENSOR_SERIES_MAX = 20_000;
 interface OwnCounts {
   requests: Map<string, number>;
   refusedLogins: Map<RefusedLogin, number>;
-  sensors: Map<string, Amount>;
+  sensors: Map<string, SensorSeries>;
 }
+
+interface SensorSeries extends Amount {
+  /** As they stand in the text. */
+  labels: string;
+}
+
+const SENSOR_FAMILIES = [
+  ['d4gw_sensor_frames_received_total', 'Frames received of one sensor and type.', 'frames'],
+  ['d4gw_sensor_bytes_received_total', 'Payload bytes received of one sensor and type.', 'bytes'],
+] as const;
 
 /**
  * The metrics, by prom-client. Every value is computed from what the workers told when somebody asks;
@@ -50,17 +60,25 @@ export class Metrics {
     return this.#registry.contentType;
   }
 
-  /** The names that are exported. */
-  get names(): string[] {
-    return this.#registry.getMetricsAsArray().map(({ name }) => name);
-  }
-
   set balance(balance: BalanceView) {
     this.#balance = balance;
   }
 
-  text(): Promise<string> {
-    return this.#registry.metrics();
+  async text(): Promise<string> {
+    const text = await this.#registry.metrics();
+    return this.#perSensor ? `${text}${this.#sensorText()}` : text;
+  }
+
+  /** Tens of thousands of series, which the library takes a second for. */
+  #sensorText(): string {
+    const lines = ['\n'];
+    for (const [name, help, unit] of SENSOR_FAMILIES) {
+      lines.push(`# HELP ${name} ${help}\n# TYPE ${name} counter\n`);
+      for (const series of this.#own.sensors.values()) {
+        lines.push(`${name}${series.labels} ${series[unit]}\n`);
+      }
+    }
+    return lines.join('');
   }
 
   answered(route: string, status: number): void {
@@ -83,18 +101,14 @@ export class Metrics {
       known.frames += frames;
       known.bytes += bytes;
     } else if (sensors.size < SENSOR_SERIES_MAX) {
-      sensors.set(key, { frames, bytes });
+      const labels = `{sensor="${sensor}",type="${type}"}`;
+      sensors.set(key, { frames, bytes, labels });
     }
   }
 
   #ownFamilies(): Family[] {
-    const { requests, refusedLogins, sensors } = this.#own;
-    const ofSensors = (unit: keyof Amount) =>
-      [...sensors].map(([key, amount]) => {
-        const [sensor, type] = key.split(' ') as [string, string];
-        return [{ sensor, type }, amount[unit]] as const;
-      });
-    const families: Family[] = [
+    const { requests, refusedLogins } = this.#own;
+    return [
       {
         name: 'd4gw_control_requests_total',
         help: 'Requests that the control plane answered.',
@@ -112,24 +126,6 @@ export class Metrics {
         labels: ['reason'],
         counter: true,
         values: () => [...refusedLogins].map(([reason, value]) => [{ reason }, value] as const),
-      },
-    ];
-    if (!this.#perSensor) return families;
-    return [
-      ...families,
-      {
-        name: 'd4gw_sensor_frames_received_total',
-        help: 'Frames received of one sensor and type.',
-        labels: ['sensor', 'type'],
-        counter: true,
-        values: () => ofSensors('frames'),
-      },
-      {
-        name: 'd4gw_sensor_bytes_received_total',
-        help: 'Payload bytes received of one sensor and type.',
-        labels: ['sensor', 'type'],
-        counter: true,
-        values: () => ofSensors('bytes'),
       },
     ];
   }

@@ -14,8 +14,6 @@ export const POINT_MS = 5_000;
 export const POINTS_MAX = 720;
 /** Alerts that the overview shows; all are at `/api/v1/alerts`. */
 const ALERTS_SHOWN = 20;
-/** Pending sensors of many are counted again this often. */
-const STATES_MS = 1_000;
 const MINUTE_MS = 60_000;
 
 interface Point {
@@ -38,7 +36,6 @@ export class OverviewFeed {
   #points: Point[] = [];
   #last: { at: number; received: Record<string, Amount>; rejected: Record<string, Amount> };
   #balance: BalanceView | undefined;
-  #states: { at: number; states: Record<'pending' | 'approved' | 'blocked', number> } | undefined;
   #current: Overview;
 
   constructor(gateway: ControlledGateway, alerts: Alerts, sensors: SensorIndex) {
@@ -110,7 +107,7 @@ export class OverviewFeed {
       gateway: { version, phase, startedAt: iso(startedAt) },
       connections,
       sessions: sessions.size,
-      sensors: this.#statesOf(now),
+      sensors: this.#sensors.states(),
       received: totals.received,
       receivedPerSecond: rates,
       rejected: totals.rejected,
@@ -135,13 +132,6 @@ export class OverviewFeed {
       alerts: { open: open.length, first: open.slice(0, ALERTS_SHOWN).map(alertJson) },
     };
     return this.#current;
-  }
-
-  #statesOf(now: number) {
-    if (!this.#states || now - this.#states.at >= STATES_MS) {
-      this.#states = { at: now, states: this.#sensors.states() };
-    }
-    return this.#states.states;
   }
 }
 

@@ -28,6 +28,12 @@ export class SensorIndex {
   readonly #sessions: SessionDirectory;
   #records: SensorRecord[] = [];
   #version = -1;
+  #states:
+    | {
+        of: readonly SensorRecord[];
+        states: Record<'pending' | 'approved' | 'blocked', number>;
+      }
+    | undefined;
 
   constructor(registry: Registry, meter: FlowMeter, sessions: SessionDirectory) {
     this.#registry = registry;
@@ -45,10 +51,14 @@ export class SensorIndex {
   }
 
   /** How many sensors are in each state. */
-  states(): Record<'pending' | 'approved' | 'blocked', number> {
-    const states = { pending: 0, approved: 0, blocked: 0 };
-    for (const sensor of this.records) states[shownState(sensor)] += 1;
-    return states;
+  states(): Readonly<Record<'pending' | 'approved' | 'blocked', number>> {
+    const { records } = this;
+    if (this.#states?.of !== records) {
+      const states = { pending: 0, approved: 0, blocked: 0 };
+      for (const sensor of records) states[shownState(sensor)] += 1;
+      this.#states = { of: records, states };
+    }
+    return this.#states.states;
   }
 
   /** The groups by name, and how many sensors are in each. */

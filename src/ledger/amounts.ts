@@ -21,6 +21,30 @@ export interface SensorTotals extends Totals {
   routed: Record<string, Routed>;
 }
 
+/** A copy that may be added to. */
+export function copyOf(totals: SensorTotals): SensorTotals {
+  const { received, truncated, ends, delivered, rejected, lost, routed } = totals;
+  return {
+    ...totals,
+    received: { ...received },
+    truncated: { ...truncated },
+    ends: { ...ends },
+    delivered: copies(delivered),
+    rejected: copies(rejected),
+    lost: copies(lost),
+    routed: Object.fromEntries(
+      Object.entries(routed).map(([sink, one]) => [
+        sink,
+        { received: { ...one.received }, rejected: { ...one.rejected } },
+      ]),
+    ),
+  };
+}
+
+function copies(amounts: Record<string, Amount>): Record<string, Amount> {
+  return Object.fromEntries(Object.entries(amounts).map(([key, amount]) => [key, { ...amount }]));
+}
+
 export function sum(amounts: Iterable<Amount>): Amount {
   const total = { frames: 0, bytes: 0 };
   for (const amount of amounts) add(total, amount);

@@ -62,12 +62,13 @@ import {
   sessionRowAt,
 } from './journal-layout.js';
 import { reasonName } from './session-row.js';
+import { atOnce, type Steps } from './steps.js';
 import type { Amount, SessionTotals } from './totals.js';
 
 /** A row that is being written looks damaged for microseconds: it is read again this often. */
 const READS_MAX = 5;
 const READ_AGAIN_MS = 1;
-const CHUNK_BYTES = 1024 * 1024;
+const CHUNK_BYTES = 256 * 1024;
 
 /** A session's row. While it has not ended, `endedAt` is 0 and `end` is empty. */
 export interface SessionImage {
@@ -111,6 +112,11 @@ export interface JournalSnapshot {
  * @throws where it cannot be read (ENOENT and the like)
  */
 export function readJournal(path: string): JournalSnapshot | undefined {
+  return atOnce(readingJournal(path));
+}
+
+/** As `readJournal`, in steps. */
+export function* readingJournal(path: string): Steps<JournalSnapshot | undefined> {
   const fd = openSync(path, 'r');
   try {
     const found = headerOf(fd);
@@ -120,12 +126,12 @@ export function readJournal(path: string): JournalSnapshot | undefined {
     const sessions = { at: sessionRowAt(0), bytes: SESSION_ROW_BYTES, count: header.sessions };
     const files = { at: fileRowAt(header, 0), bytes: FILE_ROW_BYTES, count: header.files };
     // Files first: a file's session was written before it, and is looked for in what is read later.
-    snapshot.damaged += eachRow(fd, files, (row, index) => {
+    snapshot.damaged += yield* eachRow(fd, files, (row, index) => {
       const file = decodeFile(row, index, header);
       if (file) snapshot.files.push(file);
       return file !== undefined;
     });
-    snapshot.damaged += eachRow(fd, sessions, (row, index) => {
+    snapshot.damaged += yield* eachRow(fd, sessions, (row, index) => {
       const session = decodeSession(row, index, header);
       if (session) snapshot.sessions.push(session);
       return session !== undefined;
@@ -156,11 +162,11 @@ function headerOf(fd: number): ReturnType<typeof decodeHeader> {
 }
 
 /** Hands every row in use to `take`, again where it says that the row is not whole. */
-function eachRow(
+function* eachRow(
   fd: number,
   region: { at: number; bytes: number; count: number },
   take: (row: Buffer, index: number) => boolean,
-): number {
+): Steps<number> {
   const chunk = Buffer.alloc(CHUNK_BYTES);
   const end = region.at + region.bytes * region.count;
   let damaged = 0;
@@ -175,6 +181,7 @@ function eachRow(
       if (!takeRow(fd, row, at + offset, index, take)) damaged += 1;
     }
     if (got < wanted) break;
+    yield;
   }
   return damaged;
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../errors.js';
-import { addSession, NOTHING, noTotals, rest, type SensorTotals, sum } from './amounts.js';
+import { addSession, copyOf, NOTHING, noTotals, rest, type SensorTotals, sum } from './amounts.js';
 import { balance, balanceCustody, type Imbalance, inFlightOf } from './balance.js';
 import {
   type Custody,
@@ -11,8 +11,9 @@ import {
   waitingOf,
 } from './custody.js';
 import { isAside, listJournals } from './journal-names.js';
-import { type JournalSnapshot, readJournal } from './journal-reader.js';
+import { type JournalSnapshot, readingJournal } from './journal-reader.js';
 import { isRunning } from './process.js';
+import { inTurns, STEP_ITEMS, type Steps } from './steps.js';
 import { type LedgerStore, openLedger, type RecoveryEvent, type Spoiled } from './store.js';
 import type { Amount, Totals } from './totals.js';
 
@@ -146,14 +147,15 @@ async function readOnce(
   const custody = await readCustody(dataDir, spools);
   // Journals before totals: a session that is folded in between is found in both, and its row
   // is left out; the other way round it would be found in neither.
-  const { live, problems, damagedRows } = readLive(dataDir);
-  const contents = store.read(live.map(({ id }) => id));
+  // In steps: the primary has connections to take meanwhile.
+  const { live, problems, damagedRows } = await inTurns(readLive(dataDir));
+  const contents = await inTurns(store.reading(live.map(({ id }) => id)));
   const wanted = (of: { sensor: string }) => sensor === undefined || of.sensor === sensor;
   const folded = contents.totals.filter(wanted);
   const sessions = live.filter((session) => wanted(session) && !contents.folded.has(session.id));
   const { refusals, workerDeaths, recoveries, spoiled } = contents;
   const streams = custody.streams.filter(wanted);
-  const figures = summarize(folded, sessions, { sinks: custody.sinks, streams });
+  const figures = await inTurns(summarize(folded, sessions, { sinks: custody.sinks, streams }));
   problems.push(...custody.problems);
   return {
     ...figures,
@@ -182,16 +184,16 @@ interface LiveRows {
 }
 
 /** What the journals hold; read again where one was renamed, as at a worker's death, or ended. */
-function readLive(dataDir: string): LiveRows {
+function* readLive(dataDir: string): Steps<LiveRows> {
   for (let reads = 1; ; reads += 1) {
     const paths = listJournals(dataDir);
-    const rows = readRows(paths);
+    const rows = yield* readRows(paths);
     const isSame = paths.join('\n') === listJournals(dataDir).join('\n');
     if (isSame || reads === READS_MAX) return rows;
   }
 }
 
-function readRows(paths: readonly string[]): LiveRows {
+function* readRows(paths: readonly string[]): Steps<LiveRows> {
   const live: Live[] = [];
   const problems: string[] = [];
   const ids = new Set<string>();
@@ -199,7 +201,7 @@ function readRows(paths: readonly string[]): LiveRows {
   for (const path of paths) {
     let snapshot: JournalSnapshot | undefined;
     try {
-      snapshot = readJournal(path);
+      snapshot = yield* readingJournal(path);
       if (!snapshot) problems.push(`${path}: no whole journal`);
     } catch (error) {
       // Its worker has just closed it.
@@ -222,6 +224,7 @@ function readRows(paths: readonly string[]): LiveRows {
       problems.push(`${path}: process ${header.pid} has died; ${when}`);
     }
     for (const { totals } of sessions) live.push({ ...totals, worker: header.worker });
+    yield;
   }
   return { live, problems, damagedRows };
 }
@@ -231,12 +234,12 @@ function readRows(paths: readonly string[]): LiveRows {
  * @param live sessions whose figures still change: nothing may be in flight below zero
  * @param custody what relays did with the frames that they took
  */
-export function summarize(
+export function* summarize(
   folded: readonly SensorTotals[],
   live: readonly Live[],
   custody: Pick<CustodyContents, 'sinks' | 'streams'> = { sinks: new Set(), streams: [] },
-): Figures {
-  const imbalances = folded.flatMap((totals) => balance(totals));
+): Steps<Figures> {
+  const imbalances: Imbalance[] = [];
   const bySensor = new Map<string, { totals: SensorTotals; open: number; flying: InFlight }>();
   const entry = (sensor: string, type: number, totals = noTotals(sensor, type)) => {
     const key = `${sensor}/${String(type).padStart(3, '0')}`;
@@ -244,7 +247,11 @@ export function summarize(
     bySensor.set(key, known);
     return known;
   };
-  for (const totals of folded) entry(totals.sensor, totals.type, structuredClone(totals));
+  for (const [index, totals] of folded.entries()) {
+    imbalances.push(...balance(totals));
+    entry(totals.sensor, totals.type, copyOf(totals));
+    if (index % STEP_ITEMS === 0) yield;
+  }
   const sessions: LiveReport[] = [];
   for (const session of live) {
     const inFlight = inFlightOf(session);
@@ -257,10 +264,14 @@ export function summarize(
     }
     const { id, sensor, type, worker, openedAt, received, delivered, rejected } = session;
     sessions.push({ id, sensor, type, worker, openedAt, received, delivered, rejected, inFlight });
+    if (sessions.length % STEP_ITEMS === 0) yield;
   }
-  const sensors = [...bySensor.entries()]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([, { totals, open, flying }]) => sensorReport(totals, open, flying));
+  const sensors: SensorReport[] = [];
+  for (const key of [...bySensor.keys()].sort()) {
+    const { totals, open, flying } = bySensor.get(key)!;
+    if (sensors.push(sensorReport(totals, open, flying)) % STEP_ITEMS === 0) yield;
+  }
+  yield;
   imbalances.push(...applyCustody(sensors, custody));
   return {
     balanced: imbalances.length === 0,

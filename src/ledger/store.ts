@@ -4,6 +4,7 @@ import { checkSpace } from '../storage/disk-space.js';
 import { type Environment, hasEnvironment, openEnvironment } from '../storage/environment.js';
 import { isSensorUuid } from '../wire/uuid.js';
 import { addSession, noTotals, type SensorTotals, sum } from './amounts.js';
+import { atOnce, STEP_ITEMS, type Steps } from './steps.js';
 import type { Amount, SessionTotals } from './totals.js';
 
 /**
@@ -167,6 +168,11 @@ export class LedgerStore {
    * @param ids sessions of which to tell whether the totals have them
    */
   read(ids: readonly string[] = []): LedgerContents {
+    return atOnce(this.reading(ids));
+  }
+
+  /** As `read`, in steps; of the moment in which it began. */
+  *reading(ids: readonly string[] = []): Steps<LedgerContents> {
     this.#db.resetReadTxn();
     const transaction = this.#db.useReadTransaction();
     const get = (key: string) => this.#db.get(key, { transaction });
@@ -178,9 +184,18 @@ export class LedgerStore {
       for (const { key, value } of entries('refused')) {
         refusals[key.slice('refused/'.length)] = value as number;
       }
+      const totals: SensorTotals[] = [];
+      for (const { value } of entries('totals')) {
+        if (totals.push(value as SensorTotals) % STEP_ITEMS === 0) yield;
+      }
+      const folded = new Set<string>();
+      for (const [index, id] of ids.entries()) {
+        if (get(`folded/${id}`) !== undefined) folded.add(id);
+        if (index % (4 * STEP_ITEMS) === 0) yield;
+      }
       return {
-        totals: Array.from(entries('totals'), ({ value }) => value as SensorTotals),
-        folded: new Set(ids.filter((id) => get(`folded/${id}`) !== undefined)),
+        totals,
+        folded,
         refusals,
         workerDeaths: (get('deaths') as number | undefined) ?? 0,
         spoiled: (get('spoiled') as Spoiled | undefined) ?? NONE_SPOILED,

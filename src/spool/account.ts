@@ -53,6 +53,7 @@ interface Held extends Amount {
 export class SpoolAccount {
   readonly #directory: string;
   readonly #db: Environment;
+  readonly #totals: StreamAmounts = {};
   readonly #streams = new Map<string, StreamAmounts>();
   readonly #dirty = new Set<string>();
   readonly run: number;
@@ -64,6 +65,9 @@ export class SpoolAccount {
     this.#db = db;
     for (const [key, amounts] of entries(db, 'amounts')) {
       this.#streams.set(key, amounts as StreamAmounts);
+      for (const [name, amount] of Object.entries(amounts as StreamAmounts)) {
+        this.#total(name, amount.frames, amount.bytes);
+      }
     }
     const position = db.get('position') as Position | undefined;
     this.found = position ?? { cursor: 0, acceptedSeq: 0, reservedSeq: 0, reservedRef: 0 };
@@ -92,6 +96,18 @@ export class SpoolAccount {
     amounts[name].frames += frames;
     amounts[name].bytes += bytes;
     this.#dirty.add(key);
+    this.#total(name, frames, bytes);
+  }
+
+  #total(name: string, frames: number, bytes: number): void {
+    this.#totals[name] ??= { frames: 0, bytes: 0 };
+    this.#totals[name].frames += frames;
+    this.#totals[name].bytes += bytes;
+  }
+
+  /** Of all streams; not to be changed. */
+  get totals(): Readonly<StreamAmounts> {
+    return this.#totals;
   }
 
   /** Every stream's figures; not to be changed. */

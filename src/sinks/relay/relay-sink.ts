@@ -167,9 +167,7 @@ export class RelaySink implements Sink {
     for (const { spool } of this.#parts) {
       const { diskBytes, unwrittenBytes } = spool.usage;
       bytes += diskBytes + unwrittenBytes;
-      for (const { amounts } of spool.account.streams) {
-        add(waiting, inFlightOf(amounts));
-      }
+      add(waiting, inFlightOf(spool.account.totals));
     }
     const { isFailing, lastError } = this.#own.spool;
     return {
@@ -208,7 +206,7 @@ export class RelaySink implements Sink {
   #dropped(): Record<string, Amount> {
     const dropped: Record<string, Amount> = {};
     for (const { spool } of this.#parts) {
-      for (const { amounts } of spool.account.streams) addDropped(dropped, amounts);
+      addDropped(dropped, spool.account.totals);
     }
     return dropped;
   }
