@@ -10,7 +10,7 @@ export interface Group {
    * only what was measured in turns is compared.
    */
   tag?: string;
-  /** Longer samples, for what is compared on the wall clock: ends are part of it. */
+  /** Longer samples, for what is compared on the wall clock or stored: ends are part of it. */
   long?: boolean;
   /** So much longer, for what happens once a second. */
   factor?: number;
@@ -181,6 +181,7 @@ function targetGroups({ cores, tools }: PlanOptions): Group[] {
     ...(tools.socat ? [socatGroup(cores > 1 && tools.taskset)] : []),
     {
       tag: 'storage',
+      long: true,
       title: 'TLS to files against TLS to blackhole, 16 KiB',
       contenders: [
         stream(gateway('files'), 'tls', 16_384),

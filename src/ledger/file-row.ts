@@ -135,12 +135,14 @@ export class FileRow implements FileRecord {
     this.sink = file.sink;
     this.#compressed = file.compressed;
     this.#bytesBefore = file.bytesBefore;
-    const older = session.newestFile[file.sink];
+    session.newestFile ??= [];
+    const newest = session.newestFile;
+    const older = newest[file.sink];
     if (older && !older.#freed) {
       this.#older = older;
       older.#newer = this;
     }
-    session.newestFile[file.sink] = this;
+    newest[file.sink] = this;
   }
 
   /**

@@ -72,7 +72,7 @@ export class SessionRow {
   readonly type: number;
   readonly openedAt: number;
   /** By sink: the newest file that it opened for this session. */
-  readonly newestFile: (FileRow | undefined)[] = [];
+  newestFile: (FileRow | undefined)[] | undefined;
   readonly #owner: RowOwner;
   readonly #bytes: Buffer;
   readonly #view: DataView;

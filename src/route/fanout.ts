@@ -9,12 +9,16 @@ import type {
 } from '../sinks/sink.js';
 import { HEADER_BYTES, OFFSET_SIZE } from '../wire/layout.js';
 
+interface Branch {
+  /** Of the sink. */
+  readonly index: number;
+  readonly name: string;
+  readonly stream: SinkStream;
+}
+
 /** One session's streams, one for each sink of its route. */
 export class Fanout {
-  // Of their exact length: an array that is pushed to takes room for 17, in each session three.
-  readonly #indexes: number[];
-  readonly #names: string[];
-  readonly #streams: SinkStream[];
+  readonly #branches: readonly Branch[];
 
   /**
    * @param mask sinks by index, as `RouteTable.sinksFor` gives them
@@ -26,56 +30,47 @@ export class Fanout {
     session: SinkSession,
     resumed?: (index: number, name: string, stream: SinkStream) => SinkStream,
   ) {
-    const count = bitsOf(mask);
-    this.#indexes = new Array(count);
-    this.#names = new Array(count);
-    this.#streams = new Array(count);
-    let at = 0;
+    const branches: Branch[] = [];
     for (const [index, sink] of sinks.entries()) {
       if (!sink || (mask & (1 << index)) === 0) continue;
+      const { name } = sink;
       const stream = sink.open(session);
-      this.#indexes[at] = index;
-      this.#names[at] = sink.name;
-      this.#streams[at] = resumed ? resumed(index, sink.name, stream) : stream;
-      at += 1;
+      branches.push({ index, name, stream: resumed ? resumed(index, name, stream) : stream });
     }
+    // Of its exact length: an array that is pushed to has room for 17, and each session has one.
+    this.#branches = branches.slice();
   }
 
   /** Hands one verified frame to every sink. Returns the mask of those that ask for no more. */
   write(frame: FrameRef): number {
     let full = 0;
-    for (let index = 0; index < this.#streams.length; index += 1) {
-      if (!this.#streams[index]!.write(frame)) full |= 1 << this.#indexes[index]!;
+    for (let at = 0; at < this.#branches.length; at += 1) {
+      const { stream, index } = this.#branches[at]!;
+      if (!stream.write(frame)) full |= 1 << index;
     }
     return full;
   }
 
   /** Resolves when every sink has delivered what it took. */
   async end(how?: SessionEnd): Promise<void> {
-    await Promise.all(this.#streams.map((stream) => stream.end(how)));
+    await Promise.all(this.#branches.map(({ stream }) => stream.end(how)));
   }
 
   /** As `end`, of a stream that goes on in another session. */
   async suspend(how?: SessionEnd): Promise<void> {
-    await Promise.all(this.#streams.map((stream) => stream.suspend?.(how) ?? stream.end(how)));
+    await Promise.all(this.#branches.map(({ stream }) => stream.suspend?.(how) ?? stream.end(how)));
   }
 
   /** Resolves when all that was taken so far is on disk, but for what waits in memory, by sink. */
   async sync(): Promise<Map<string, Rest>> {
     const rests = new Map<string, Rest>();
-    const syncs = this.#streams.map(async (stream, index) => {
+    const syncs = this.#branches.map(async ({ name, stream }) => {
       const rest = await stream.sync?.();
-      if (rest) rests.set(this.#names[index]!, rest);
+      if (rest) rests.set(name, rest);
     });
     await Promise.all(syncs);
     return rests;
   }
-}
-
-function bitsOf(mask: number): number {
-  let count = 0;
-  for (let left = mask; left !== 0; left &= left - 1) count += 1;
-  return count;
 }
 
 /** Room for a meta header as most are; it doubles as it has to. */

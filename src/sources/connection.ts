@@ -38,8 +38,8 @@ export class Connection {
   /** What was read and not yet consumed: at most one chunk, from `offset` on. */
   chunk: Buffer | undefined;
   offset = 0;
-  /** Room for a header that reads have cut, in the worker's memory. */
-  readonly head: Buffer;
+  /** Where in the worker's memory a header lies that reads have cut, and how much of it is there. */
+  readonly headAt: number;
   headFill = 0;
   /** A frame that reads have cut behind its header. */
   assembly: Assembly<Connection> | undefined;
@@ -62,12 +62,12 @@ export class Connection {
   /** Since when no whole frame came, though we were reading (ms). */
   quietSince: number;
 
-  constructor(socket: Duplex, origin: Origin, ref: SlotRef, head: Buffer, now: number) {
+  constructor(socket: Duplex, origin: Origin, ref: SlotRef, headAt: number, now: number) {
     this.socket = socket;
     this.origin = origin;
     this.slot = ref.slot;
     this.generation = ref.generation;
-    this.head = head;
+    this.headAt = headAt;
     this.openedAt = now;
     this.quietSince = now;
   }

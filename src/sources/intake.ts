@@ -186,9 +186,8 @@ export class Intake {
   }
 
   #connection(socket: Duplex, origin: Origin, ref: SlotRef): Connection {
-    const cut = this.#options.map.cutBase + ref.slot * CUT_BYTES;
-    const head = this.#memory.subarray(cut, cut + HEADER_BYTES);
-    return new Connection(socket, origin, ref, head, Date.now());
+    const headAt = this.#options.map.cutBase + ref.slot * CUT_BYTES;
+    return new Connection(socket, origin, ref, headAt, Date.now());
   }
 
   /** What sockets call, shared by all: closures of its own made a hundredth of an idle one's memory. */
@@ -401,31 +400,37 @@ export class Intake {
     else producer.wake();
   }
 
-  /** Frames into the ring, or a cut header into `head`; false when it has to wait or has ended. */
+  /** Frames into the ring, or a cut header aside; false when it has to wait or has ended. */
   #takeFromChunk(connection: Connection, chunk: Buffer): boolean {
-    const { offset, headFill, head } = connection;
+    const { offset, headFill } = connection;
     const remaining = chunk.length - offset;
     if (headFill + remaining < HEADER_BYTES) return this.#keepHead(connection, chunk);
-    if (headFill > 0) return this.#stage(connection, head, headFill, chunk, remaining);
+    if (headFill > 0) {
+      return this.#stage(connection, this.#headOf(connection), headFill, chunk, remaining);
+    }
     // A frame larger than what is left goes to its own block: only its header is staged.
     const frame = HEADER_BYTES + chunk.readUInt32LE(offset + OFFSET_SIZE);
     const count = frame > remaining ? HEADER_BYTES : remaining;
-    return this.#stage(connection, head, 0, chunk, count);
+    return this.#stage(connection, chunk, 0, chunk, count);
+  }
+
+  /** What of a cut header is there. */
+  #headOf({ headAt, headFill }: Connection): Buffer {
+    return this.#memory.subarray(headAt, headAt + headFill);
   }
 
   /** Keeps the start of a header that a read has cut. */
   #keepHead(connection: Connection, chunk: Buffer): boolean {
-    const { head } = connection;
     this.#cut(connection, chunk, chunk.length);
-    if (head[OFFSET_VERSION] === PROTOCOL_VERSION) return true;
+    if (this.#memory[connection.headAt + OFFSET_VERSION] === PROTOCOL_VERSION) return true;
     this.#rejectStart(connection);
     return false;
   }
 
   /** Adds the chunk's bytes up to `end` to the header that was cut there. */
   #cut(connection: Connection, chunk: Buffer, end: number): void {
-    const { head, headFill, offset } = connection;
-    this.#writer.write(head.byteOffset + headFill, chunk, offset, end);
+    const { headAt, headFill, offset } = connection;
+    this.#writer.write(headAt + headFill, chunk, offset, end);
     connection.headFill += end - offset;
     connection.offset = end;
   }
@@ -513,7 +518,7 @@ export class Intake {
     if (!assembly) return this.#waitFor(connection, Pause.ASSEMBLY);
     connection.assembly = assembly;
     if (connection.headFill > 0) {
-      this.#assembly.take(assembly, connection.head.subarray(0, connection.headFill), 0);
+      this.#assembly.take(assembly, this.#headOf(connection), 0);
       connection.headFill = 0;
     }
     return true;
@@ -607,10 +612,7 @@ export class Intake {
 
   /** A header of which less than 62 bytes came can be no D4: nothing more is waited for. */
   #rejectStart(connection: Connection): void {
-    const detail = describeHeader(
-      Reject.BAD_VERSION,
-      connection.head.subarray(0, connection.headFill),
-    );
+    const detail = describeHeader(Reject.BAD_VERSION, this.#headOf(connection));
     if (!connection.identity) {
       this.#events.refused(Reject.BAD_VERSION, connection.origin, detail);
     }

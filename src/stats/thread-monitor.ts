@@ -8,7 +8,7 @@ import {
 } from 'node:perf_hooks';
 import type { ThreadStats } from './messages.js';
 
-const RESOLUTION_MS = 20;
+const RESOLUTION_MS = 50;
 const NS_PER_MS = 1e6;
 
 const GC_KINDS: Readonly<Record<number, string>> = {

@@ -10,7 +10,7 @@ export const ENCODED_BLOCK_BYTES_MAX = 256 * 1024;
 /** A block that the heap had to give: it is not aligned, so its size gains nothing. */
 const HEAP_BLOCK_BYTES_MAX = 256 * 1024;
 /** How much larger the next block is after one that filled. */
-export const BLOCK_GROWTH = 4;
+export const BLOCK_GROWTH = 16;
 
 /** No block is larger than this share of the pool. */
 const BLOCK_SHARE_MAX = 1 / 16;
