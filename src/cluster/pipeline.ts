@@ -222,19 +222,28 @@ export class Pipeline {
     const link = event.link && this.#options.links?.begin(event.id, event.link);
     const session = new LiveSession(event, ref, row, key, link);
     if (event.type === TYPE_META) session.collector = new MetaCollector();
-    if (event.link?.meta) this.#collectBefore(session, Buffer.from(event.link.meta, 'base64'));
     this.#bySlot.set(ref.slot, session);
     this.#byId.set(session.id, session);
     if (!key) this.#reject(session, Reject.SENSOR_REMOVED, 'no key is known');
+    else if (event.link?.meta) {
+      this.#collectBefore(session, Buffer.from(event.link.meta, 'base64'));
+    }
   }
 
-  /** The meta header that an earlier session brought. */
+  /** The meta header that an earlier session brought; that it did is only what its sender says. */
   #collectBefore(session: LiveSession, wire: Buffer): void {
+    const { key } = session;
     session.collector = new MetaCollector();
     for (let at = 0; at < wire.length; ) {
-      const end = at + HEADER_BYTES + wire.readUInt32LE(at + OFFSET_SIZE);
-      session.collector.add(wire.subarray(at, end));
-      at = end;
+      const size = wire.readUInt32LE(at + OFFSET_SIZE);
+      const holds = key?.verify(wire, at, size) || key?.verifyPrevious(wire, at, size, this.#now);
+      if (!holds) {
+        session.collector = undefined;
+        this.#reject(session, Reject.BAD_HMAC, 'its meta header');
+        return;
+      }
+      session.collector.add(wire.subarray(at, at + HEADER_BYTES + size));
+      at += HEADER_BYTES + size;
     }
     this.#metaBytes += session.collector.wireBytes;
   }
