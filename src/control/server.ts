@@ -3,12 +3,16 @@ import { type AddressInfo, createServer } from 'node:net';
 import { listenError } from '../cluster/acceptor.js';
 import { GatewayError } from '../errors.js';
 
+/** All that may be open at a time, WebSockets too: the process needs descriptors for its sensors. */
+const CONNECTIONS_MAX = 6_000;
+
 export interface HttpServerOptions {
   host: string;
   /** 0: any free one. */
   port: number;
   /** Paths of PEM files. */
   tls?: { certFile: string; keyFile: string } | undefined;
+  connectionsMax?: number;
   serve(res: HttpResponse, req: HttpRequest): Promise<void>;
   /** Adds WebSocket routes, before all others. */
   extend?(app: TemplatedApp): void;
@@ -33,6 +37,7 @@ export class HttpServer {
     const app = tls
       ? uws.SSLApp({ cert_file_name: tls.certFile, key_file_name: tls.keyFile })
       : uws.App();
+    limitConnections(app, options.connectionsMax ?? CONNECTIONS_MAX);
     options.extend?.(app);
     app.any('/*', (res, req) => void options.serve(res, req));
     const socket = await new Promise<us_listen_socket | false>((resolve) => {
@@ -64,6 +69,16 @@ export class HttpServer {
     this.#closeListener();
     this.#app.close();
   }
+}
+
+/** Closes what is accepted beyond so many. */
+function limitConnections(app: TemplatedApp, max: number): void {
+  let open = 0;
+  const count = (res: HttpResponse, change: unknown) => {
+    open += Number(change);
+    if (Number(change) > 0 && open > max) res.close();
+  };
+  app.filter(count);
 }
 
 /** Its type declarations have them in an enumeration that is not there at run time. */
