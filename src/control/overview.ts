@@ -16,9 +16,19 @@ export const POINTS_MAX = 720;
 const ALERTS_SHOWN = 20;
 const MINUTE_MS = 60_000;
 
+/**
+ * What the rates of the moment are counted over. Workers tell once a second: over a single one, a
+ * word that comes a little late would show as nothing, and the next as twice the rate.
+ */
+const RATE_MS = 3_000;
+
 interface Point {
   at: number;
   received: Record<string, Amount>;
+}
+
+interface Sample extends Point {
+  rejected: Record<string, Amount>;
 }
 
 /** What the ledger was last found to say, and when. */
@@ -34,7 +44,8 @@ export class OverviewFeed {
   readonly #alerts: Alerts;
   readonly #sensors: SensorIndex;
   #points: Point[] = [];
-  #last: { at: number; received: Record<string, Amount>; rejected: Record<string, Amount> };
+  /** Of the last `RATE_MS`, oldest first: what rates are counted from. */
+  #recent: Sample[];
   #balance: BalanceView | undefined;
   #current: Overview;
 
@@ -42,7 +53,7 @@ export class OverviewFeed {
     this.#gateway = gateway;
     this.#alerts = alerts;
     this.#sensors = sensors;
-    this.#last = { at: Date.now(), received: {}, rejected: {} };
+    this.#recent = [{ at: Date.now(), received: {}, rejected: {} }];
     this.#current = this.sample(Date.now());
   }
 
@@ -93,10 +104,13 @@ export class OverviewFeed {
   sample(now: number): Overview {
     const { stats, sessions, connections, phase, startedAt, version } = this.#gateway;
     const totals = stats.totals();
-    const seconds = Math.max((now - this.#last.at) / 1000, 0.001);
-    const rates = ratesOf(totals.received, this.#last.received, seconds);
-    const rejectRates = ratesOf(totals.rejected, this.#last.rejected, seconds);
-    this.#last = { at: now, received: totals.received, rejected: totals.rejected };
+    const { received, rejected } = totals;
+    while (this.#recent.length > 1 && now - this.#recent[1]!.at >= RATE_MS) this.#recent.shift();
+    const since = this.#recent[0]!;
+    this.#recent.push({ at: now, received, rejected });
+    const seconds = Math.max((now - since.at) / 1000, 0.001);
+    const rates = ratesOf(received, since.received, seconds);
+    const rejectRates = ratesOf(rejected, since.rejected, seconds);
     if (now - (this.#points.at(-1)?.at ?? 0) >= POINT_MS) {
       this.#points.push({ at: now, received: totals.received });
       if (this.#points.length > POINTS_MAX + 1) this.#points.shift();
