@@ -79,6 +79,8 @@ export class LinkKeeper {
   readonly #owner: string;
   /** What `begin` was told and is not on disk, by our session. */
   readonly #beginning = new Map<string, Attempt>();
+  /** What they held was written, or is about to be. */
+  readonly #settled = new WeakSet<Linked>();
   #isRefused = false;
   #isClosed = false;
 
@@ -166,6 +168,7 @@ export class LinkKeeper {
     const { attempt, before } = session.link!;
     const parts = over === undefined ? this.#store.parts(session.id) : new Map();
     const held = heldAfter({ totals, attempt, before, parts, over });
+    this.#settled.add(session);
     for (;;) {
       const isUnnoted = this.#beginning.delete(session.id);
       try {
@@ -205,20 +208,24 @@ export class LinkKeeper {
     const over = [...mark.over, ...link.over.splice(0)];
     link.touched.clear();
     try {
-      const rests = new Map<string, Rest>();
-      const syncs = touched.map(async (session) => {
-        const found = await session.fanout?.sync();
-        for (const [sink, rest] of found ?? []) rests.set(`${session.id}/${sink}`, rest);
-      });
-      await Promise.all([...syncs, ...closing]);
+      const syncs = touched.map(async (session) => ({
+        session,
+        found: await session.fanout?.sync(),
+      }));
+      const [synced] = await Promise.all([Promise.all(syncs), ...closing]);
       if (!this.#syncJournal()) throw new Error('the journal cannot be written');
       this.#note();
+      const rests = new Map<string, Rest>();
+      for (const { session, found } of synced) {
+        if (this.#settled.has(session)) continue;
+        for (const [sink, rest] of found ?? []) rests.set(`${session.id}/${sink}`, rest);
+      }
       await this.#store.commit(id, { position, gateway, at: Date.now() }, over, rests);
       this.#isRefused = false;
       this.#events.committed(id, position);
     } catch (error) {
       // Nothing is acknowledged, and its receiver asks for no other commit before this one is done.
-      for (const session of touched) link.touched.add(session);
+      for (const session of touched) if (!this.#settled.has(session)) link.touched.add(session);
       link.over.push(...over);
       if (this.#isClosed || this.#links.get(id) !== link) return;
       this.#refused(error);

@@ -144,9 +144,9 @@ export class LinkReceiver {
     this.#port.send(encodeResume({ version: LINK_VERSION, gateway: this.#gateway, position }));
   }
 
-  /** All up to `position` is on disk. */
+  /** All up to `position` is on disk. What an earlier connection asked for is not ours to tell. */
   committed(position: number): void {
-    if (this.#state !== 'open') return;
+    if (this.#state !== 'open' || position !== this.#asked) return;
     this.#position = position;
     this.#port.send(encodeAck(position));
     this.#commitSoon();

@@ -25,9 +25,15 @@ class FullStore {
     this.written.push(`settle ${ours}`);
   }
 
-  async commit(link: string, { position }: LinkState, over: readonly string[]): Promise<void> {
+  async commit(
+    link: string,
+    { position }: LinkState,
+    over: readonly string[],
+    rests: ReadonlyMap<string, unknown>,
+  ): Promise<void> {
     this.#check();
     this.written.push(`commit ${link} ${position} ${over.join()}`);
+    for (const key of rests.keys()) this.written.push(`rest ${key}`);
   }
 
   parts(): Map<string, never> {
@@ -129,4 +135,28 @@ test('the position of a link never falls', async () => {
   await store.commit('link', state(4), [], new Map());
   assert.equal(store.link('link')?.position, 9);
   await store.close();
+});
+
+/** It was written behind the session's own last word, and nobody would remove it. */
+test('what a session has in memory is not kept where it was settled meanwhile', async () => {
+  const store = new FullStore();
+  store.isFull = false;
+  const { keeper, isCommitted } = keeperOf(store);
+  const rest = { at: 0, frames: 0, bytes: Buffer.from('under way'), known: 0 };
+  const sessions = ['stays', 'ends'].map((id) => {
+    let synced = () => {};
+    const isSynced = new Promise<void>((resolve) => {
+      synced = resolve;
+    });
+    const sync = () => isSynced.then(() => new Map([['disk', rest]]));
+    return { id, link: keeper.begin(id, open), fanout: { sync }, synced };
+  });
+  keeper.begun();
+  for (const session of sessions) keeper.touched(session);
+  keeper.mark(commit(5));
+  const totals = { received: { frames: 0, bytes: 0 }, delivered: {}, rejected: {} };
+  await keeper.settle(sessions[1]!, totals as never, undefined);
+  for (const { synced } of sessions) synced();
+  assert.deepEqual(await isCommitted(), [5]);
+  assert.deepEqual(store.written.slice(2), ['settle ends', 'commit link 5 ', 'rest stays/disk']);
 });

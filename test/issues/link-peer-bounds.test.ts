@@ -179,3 +179,16 @@ test('a session of type 254 that brings no meta header is not taken', async () =
     assert.match(rejected.map(({ text }) => text).join(), /"meta-missing"/);
   }
 });
+
+/** One that an earlier connection had asked for was acknowledged by the next, which ended for it. */
+test('a commit that this connection did not ask for is not acknowledged', async () => {
+  const { receiver, sent, take } = openReceiver();
+  receiver.committed(9);
+  const acks = () => sent.filter(({ kind }) => kind === MessageKind.ACK).length;
+  assert.equal(acks(), 0);
+  await take(1, [[RecordKind.OPEN, 1, open(sessionOf())]]);
+  receiver.committed(9);
+  assert.equal(acks(), 0);
+  receiver.committed(1);
+  assert.equal(acks(), 1);
+});
