@@ -31,8 +31,12 @@ let running: Promise<Browser> | undefined;
 async function browser(): Promise<Browser> {
   running ??= chromium.launch({
     executablePath: findTool('chromium')!,
-    // Chromium's own sandbox wants a user that is not root.
-    args: process.getuid?.() === 0 ? ['--no-sandbox'] : [],
+    args: [
+      // Containers often have 64 MiB of it.
+      '--disable-dev-shm-usage',
+      // Chromium's own sandbox wants a user that is not root.
+      ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
+    ],
     timeout: 30_000,
   });
   return running;

@@ -74,6 +74,7 @@ describe('ten thousand sensors', { skip: skipWithoutBrowser() }, () => {
     await person.sees('No sensor fits.');
     await page.getByRole('link', { name: 'Show all' }).click();
     await person.sees('10,000 sensors');
+    assert.equal(await page.getByRole('searchbox').inputValue(), '', 'the field says so too');
   });
 
   test('it is filtered by state, group and type, and sorted', async () => {

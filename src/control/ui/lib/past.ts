@@ -11,7 +11,8 @@ const DAY = 86_400;
 export const SPANS = {
   day: { unit: 'minute', stepSeconds: MINUTE, steps: 1_440, behind: 2, text: '24 hours' },
   fortnight: { unit: 'hour', stepSeconds: HOUR, steps: 14 * 24, behind: 1, text: '14 days' },
-  year: { unit: 'day', stepSeconds: DAY, steps: 365, behind: 0, text: '1 year' },
+  quarter: { unit: 'day', stepSeconds: DAY, steps: 90, behind: 0, text: '90 days' },
+  years: { unit: 'day', stepSeconds: DAY, steps: 5 * 365, behind: 0, text: '5 years' },
 } as const;
 export type Span = keyof typeof SPANS;
 
@@ -29,10 +30,13 @@ export function beginOf(span: Span, now: number): number {
   return (Math.floor(now / step) - behind - steps + 1) * step;
 }
 
-/** What the gateway told, with the steps in which nothing came. */
-export function pastOf(history: History, span: Span, now: number): Past {
+/**
+ * What the gateway told, with the steps in which nothing came.
+ * @param history asked for from the span's begin
+ */
+export function pastOf(history: History, span: Span): Past {
   const { stepSeconds, steps } = SPANS[span];
-  const begin = beginOf(span, now) / 1000;
+  const begin = Date.parse(history.from) / 1000;
   const times = Array.from({ length: steps }, (_, index) => begin + index * stepSeconds);
   const types = Object.entries(history.types)
     .sort(([a], [b]) => Number(a) - Number(b))

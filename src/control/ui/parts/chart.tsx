@@ -2,7 +2,7 @@ import { useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import { isDark } from '../data/theme.js';
-import { localTime, utcTime } from '../lib/format.js';
+import { bits, localTime, utcTime } from '../lib/format.js';
 
 const DAY_SECONDS = 86_400;
 
@@ -21,14 +21,22 @@ export interface ChartProps {
   /** Drawn on top of each other, the first at the bottom. */
   series: readonly ChartSeries[];
   form: 'area' | 'bars';
-  /** Of the values, with their unit. */
+  /** Of what is drawn, with its unit. */
   format: (value: number) => string;
+  /** What is drawn is so many times the values. */
+  factor?: number;
+  /** The unit has steps of 1024. */
+  isBinary?: boolean;
   height: number;
   /** Raised when the arrays have other content. */
   version: number;
   /** Seconds that one bar stands for, and the least that an axis spans. */
   spanSeconds?: number;
 }
+
+/** Bytes a second, drawn as bits. */
+export const BITS = { factor: 8, format: (value: number) => bits(value / 8) };
+const POWERS_OF_TWO = Array.from({ length: 60 }, (_, index) => 2 ** index);
 
 /** Resolves a variable: the canvas knows none. */
 function colorOf(variable: string): string {
@@ -44,11 +52,11 @@ const faded = (color: string, alpha: number) =>
   color.replace(/^rgb\((.*)\)$/, (_, parts: string) => `rgba(${parts}, ${alpha})`);
 
 /** Each series raised by those below it, the topmost first: it is drawn first, and painted over. */
-function stackOf(times: readonly number[], series: readonly ChartSeries[]): uPlot.AlignedData {
+function stackOf({ times, series, factor = 1 }: ChartProps): uPlot.AlignedData {
   const sums = new Array<number>(times.length).fill(0);
   const stacked = series.map(({ values }) =>
     values.map((value, index) => {
-      sums[index] = (sums[index] ?? 0) + value;
+      sums[index] = (sums[index] ?? 0) + value * factor;
       return sums[index]!;
     }),
   );
@@ -70,7 +78,7 @@ export function Chart(props: ChartProps) {
     const element = host.current;
     if (!element) return;
     const options = optionsOf(newest, legend, element.clientWidth, height);
-    const made = new uPlot(options, stackOf(times, series), element);
+    const made = new uPlot(options, stackOf(newest.current), element);
     plot.current = made;
     const observer = new ResizeObserver(() => {
       made.setSize({ width: element.clientWidth, height });
@@ -84,7 +92,7 @@ export function Chart(props: ChartProps) {
   }, [names, dark, height, props.form, props.spanSeconds]);
 
   useEffect(() => {
-    plot.current?.setData(stackOf(times, series));
+    plot.current?.setData(stackOf(newest.current));
   }, [version, times.length]);
 
   return (
@@ -101,7 +109,7 @@ function optionsOf(
   width: number,
   height: number,
 ): uPlot.Options {
-  const { series, form, spanSeconds = 0 } = newest.current;
+  const { series, form, isBinary = false, spanSeconds = 0 } = newest.current;
   const axis = { stroke: colorOf('--muted'), font: '11px "Inter Variable", sans-serif' };
   const line = colorOf('--line');
   const drawn = [...series].reverse();
@@ -134,7 +142,8 @@ function optionsOf(
         ticks: { show: false },
         size: 74,
         space: 36,
-        values: (_, ticks) => ticks.map((tick) => newest.current.format(tick)),
+        ...(isBinary ? { incrs: POWERS_OF_TWO } : {}),
+        values: (_, ticks) => ticks.map((tick) => short(newest.current.format(tick))),
       },
     ],
     series: [
@@ -159,9 +168,14 @@ function optionsOf(
   };
 }
 
+/** `8.00 Mbps` → `8 Mbps`. */
+function short(text: string): string {
+  return text.replace(/(\.\d*?)0+(?=[ /])/, '$1').replace(/\.(?=[ /])/, '');
+}
+
 /** Says what stands at the pointer, or last. */
 function tell(
-  { times, series, format }: ChartProps,
+  { times, series, format, factor = 1, spanSeconds = 0 }: ChartProps,
   element: HTMLElement | null,
   index: number | null | undefined,
 ): void {
@@ -174,15 +188,17 @@ function tell(
   }
   const when = document.createElement('span');
   when.className = 'muted num';
-  when.textContent = localTime(time * 1000);
-  when.title = utcTime(time * 1000);
+  const utc = utcTime(time * 1000);
+  // Days are those of UTC.
+  when.textContent = spanSeconds < DAY_SECONDS ? localTime(time * 1000) : `${utc.slice(0, 10)} UTC`;
+  when.title = utc;
   const items = series.map(({ label, color, values }) => {
     const item = document.createElement('span');
     item.className = 'legend-item';
     const swatch = document.createElement('span');
     swatch.className = 'swatch';
     swatch.style.background = `var(${color})`;
-    item.append(swatch, `${label} `, format(values[at] ?? 0));
+    item.append(swatch, `${label} `, format((values[at] ?? 0) * factor));
     return item;
   });
   element.replaceChildren(when, ...items);

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { useId } from 'preact/hooks';
+import { useEffect, useId, useRef, useState } from 'preact/hooks';
 
 interface Common {
   label: string;
@@ -106,6 +106,29 @@ function Labelled(props: {
       </p>
     </div>
   );
+}
+
+/**
+ * What is typed, told once typing pauses. What the page itself sets meanwhile, such as by a link,
+ * shows in the field.
+ */
+export function useTyped(
+  value: string,
+  pauseMs: number,
+  onText: (text: string) => void,
+): [typed: string, type: (text: string) => void] {
+  const [typed, setTyped] = useState(value);
+  const timer = useRef<number | undefined>(undefined);
+  useEffect(() => {
+    setTyped((before) => (before.trim() === value ? before : value));
+    return () => clearTimeout(timer.current);
+  }, [value]);
+  const type = (text: string) => {
+    setTyped(text);
+    clearTimeout(timer.current);
+    timer.current = window.setTimeout(() => onText(text.trim()), pauseMs);
+  };
+  return [typed, type];
 }
 
 /** A field of a toolbar: its label is there for those who cannot see where it stands. */

@@ -3,11 +3,11 @@ import { withQuery } from '../data/api.js';
 import { now } from '../data/live.js';
 import { useQuery } from '../data/query.js';
 import type { History } from '../data/types.js';
-import { bits, bytes, count, perSecond } from '../lib/format.js';
+import { bytes, count, perSecond } from '../lib/format.js';
 import { beginOf, pastOf, SPANS, type Span } from '../lib/past.js';
 import { typeColor, typeName } from '../lib/types.js';
 import { Card, Missing, TypeTag } from './basics.js';
-import { Chart } from './chart.js';
+import { BITS, Chart } from './chart.js';
 import { Segments } from './field.js';
 import { Table } from './table.js';
 
@@ -28,13 +28,13 @@ export function PastCard({ path }: { path: string }) {
   );
   const { stepSeconds } = SPANS[span];
   const past = useMemo(
-    () =>
-      data && data.unit === SPANS[span].unit ? pastOf(data, span, Date.parse(data.to)) : undefined,
+    () => (data && data.unit === SPANS[span].unit ? pastOf(data, span) : undefined),
     [data, span],
   );
-  const isDays = span === 'year';
+  const isDays = SPANS[span].unit === 'day';
+  const isBits = unit === 'bytes' && !isDays;
   const scale = isDays ? 1 : 1 / stepSeconds;
-  const format = isDays ? (unit === 'bytes' ? bytes : count) : unit === 'bytes' ? bits : perSecond;
+  const format = isDays ? (unit === 'bytes' ? bytes : count) : perSecond;
   const series = useMemo(
     () =>
       (past?.types ?? []).map((one) => ({
@@ -79,8 +79,10 @@ export function PastCard({ path }: { path: string }) {
             label={`${unit} by type over ${SPANS[span].text}; the sums are in the table below`}
             times={past.times}
             series={series}
-            form={isDays ? 'bars' : 'area'}
+            form={span === 'quarter' ? 'bars' : 'area'}
             format={format}
+            {...(isBits ? BITS : {})}
+            isBinary={unit === 'bytes' && isDays}
             height={HEIGHT}
             version={minute}
             spanSeconds={isDays ? stepSeconds : 0}

@@ -80,6 +80,14 @@ export function Shell({ children }: { children: ComponentChildren }) {
     else main.current?.querySelector('h1')?.focus({ preventScroll: true });
   }, [path]);
   useHotkeys();
+  useEffect(() => {
+    if (!isOpen) return;
+    const press = ({ key }: KeyboardEvent) => {
+      if (key === 'Escape') setOpen(false);
+    };
+    document.addEventListener('keydown', press);
+    return () => document.removeEventListener('keydown', press);
+  }, [isOpen]);
   return (
     <div class="shell">
       <a class="skip" href="#main">

@@ -63,7 +63,12 @@ function itemsOf({ alerts, sensors, ledger }: Overview): Item[] {
     text: `${text.slice(0, 1).toUpperCase()}${text.slice(1)}`,
     at: openedAt,
     href: placeOf(kind, subject),
-    action: 'Look',
+    action:
+      kind === 'sensor-silent'
+        ? 'The sensor'
+        : placeOf(kind, subject) === '/relays'
+          ? 'Relays'
+          : 'Alerts',
   }));
   if (ledger && !ledger.balanced && !alerts.first.some(({ kind }) => kind === 'ledger-imbalance')) {
     items.unshift({
@@ -73,7 +78,7 @@ function itemsOf({ alerts, sensors, ledger }: Overview): Item[] {
       text: `The ledger is out of balance in ${count(ledger.imbalances)} places`,
       at: ledger.at,
       href: '/alerts',
-      action: 'Look',
+      action: 'Alerts',
     });
   }
   if (sensors.pending > 0) {

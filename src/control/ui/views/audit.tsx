@@ -5,10 +5,11 @@ import { notify } from '../data/notices.js';
 import { useQuery } from '../data/query.js';
 import type { AuditEntry } from '../data/types.js';
 import { Button, Card, Missing, Time, Title } from '../parts/basics.js';
-import { Filter, Search } from '../parts/field.js';
+import { Filter, Search, useTyped } from '../parts/field.js';
 import { Table } from '../parts/table.js';
 
 const PAGE = 50;
+const TYPING_MS = 250;
 /** Read further in the file itself: a tab holds no more. */
 const SHOWN_MAX = 1_000;
 const ACTS = ['sensor', 'address', 'session', 'sink', 'token', 'login', 'file', 'config'] as const;
@@ -18,6 +19,7 @@ export function Audit() {
   const { query } = place.value;
   const act = query.get('act') ?? '';
   const subject = query.get('subject') ?? '';
+  const [typed, type] = useTyped(subject, TYPING_MS, (text) => setQuery({ subject: text }));
   const path = withQuery('/api/v1/audit', { act, subject, limit: PAGE });
   return (
     <>
@@ -26,12 +28,7 @@ export function Audit() {
         note="Every act is chained to the one before: d4gw audit verify finds what was changed."
       />
       <search class="toolbar">
-        <Search
-          label="Subject: a UUID, an address, a sink"
-          value={subject}
-          hotkey
-          onText={(text) => setQuery({ subject: text.trim() })}
-        />
+        <Search label="Subject: a UUID, an address, a sink" value={typed} hotkey onText={type} />
         <Filter
           label="Act"
           value={act}
@@ -71,6 +68,7 @@ function Trail({ path }: { path: string }) {
           { name: 'When', cell: ({ at }) => <Time at={at} form="full" /> },
           {
             name: 'Who',
+            priority: 1,
             cell: ({ actor: { name, role, kind } }) => (
               <>
                 {name} <span class="muted">{role ?? kind}</span>
@@ -82,18 +80,19 @@ function Trail({ path }: { path: string }) {
             priority: 1,
             cell: ({ actor: { from } }) => <span class="mono">{from}</span>,
           },
-          { name: 'Act', cell: ({ act }) => act },
           {
-            name: 'Subject',
-            cell: ({ act, subject }) =>
-              act.startsWith('sensor') || act.startsWith('session') ? (
-                <a class="mono" href={`/sensors/${subject}`}>
-                  {subject}
-                </a>
-              ) : (
-                <span class="mono">{subject}</span>
-              ),
+            name: 'Act',
+            cell: (entry) => (
+              <>
+                {entry.act}
+                <span class="only-narrow">
+                  <Subject entry={entry} />
+                </span>
+                <span class="only-narrow muted">by {entry.actor.name}</span>
+              </>
+            ),
           },
+          { name: 'Subject', priority: 1, cell: (entry) => <Subject entry={entry} /> },
           { name: 'What changed', priority: 1, cell: (entry) => <Change entry={entry} /> },
         ]}
         empty="No act fits."
@@ -106,6 +105,17 @@ function Trail({ path }: { path: string }) {
         </div>
       )}
     </Card>
+  );
+}
+
+function Subject({ entry: { act, subject } }: { entry: AuditEntry }) {
+  if (!act.startsWith('sensor') && !act.startsWith('session')) {
+    return <span class="mono wrap">{subject}</span>;
+  }
+  return (
+    <a class="mono wrap" href={`/sensors/${subject}`}>
+      {subject}
+    </a>
   );
 }
 

@@ -40,7 +40,7 @@ function Addresses() {
   };
   const columns = [
     { name: 'Address', cell: ({ address }: BlockedAddress) => <span class="mono">{address}</span> },
-    { name: 'Since', cell: ({ since }: BlockedAddress) => <Time at={since} form="full" /> },
+    { name: 'Since', cell: ({ since }: BlockedAddress) => <Time at={since} /> },
   ];
   const actions = {
     name: 'Actions',

@@ -3,7 +3,7 @@ import type { Overview as OverviewData } from '../data/types.js';
 import { bits, bytes, count, duration, percent, perSecond, shortCount } from '../lib/format.js';
 import { typeColor, typeName } from '../lib/types.js';
 import { Badge, Card, Meter, Missing, Stat, Time, Title, TypeTag } from '../parts/basics.js';
-import { Chart } from '../parts/chart.js';
+import { BITS, Chart } from '../parts/chart.js';
 import { SinkState } from '../parts/sink.js';
 import { Table } from '../parts/table.js';
 import { Attention } from './attention.js';
@@ -112,7 +112,7 @@ function Traffic() {
         times={recent.times}
         series={linesOf('bytes')}
         form="area"
-        format={bits}
+        {...BITS}
         height={CHART_HEIGHT}
         version={version}
       />

@@ -133,11 +133,22 @@ function PendingTable(props: {
   const columns = [
     {
       name: 'Sensor',
-      cell: ({ uuid, name }: Sensor) => <SensorLink uuid={uuid} name={name} />,
+      cell: ({ uuid, name, description, contact, createdAt }: Sensor) => (
+        <>
+          <SensorLink uuid={uuid} name={name} />
+          <span class="only-narrow muted wrap">
+            {description} {contact} <Time at={createdAt} />
+          </span>
+        </>
+      ),
     },
     { name: 'Description', priority: 1 as const, cell: (one: Sensor) => one.description || '–' },
     { name: 'Contact', priority: 1 as const, cell: ({ contact }: Sensor) => contact || '–' },
-    { name: 'Registered', cell: ({ createdAt }: Sensor) => <Time at={createdAt} /> },
+    {
+      name: 'Registered',
+      priority: 1 as const,
+      cell: ({ createdAt }: Sensor) => <Time at={createdAt} />,
+    },
     {
       name: 'Tried to send',
       priority: 1 as const,

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 import { withQuery } from '../data/api.js';
 import { overview } from '../data/live.js';
 import { place, setQuery } from '../data/nav.js';
@@ -8,7 +8,7 @@ import type { RejectEntry, RejectPage } from '../data/types.js';
 import { count } from '../lib/format.js';
 import { reasonText } from '../lib/reasons.js';
 import { Card, Missing, SensorLink, Time, Title } from '../parts/basics.js';
-import { Filter, Search } from '../parts/field.js';
+import { Filter, Search, useTyped } from '../parts/field.js';
 import { Table } from '../parts/table.js';
 import { Pager } from './files.js';
 import { BlockButton } from './sensor-peers.js';
@@ -47,9 +47,6 @@ export function Rejects() {
 
 function Toolbar(props: { reason: string; address: string; onChange: () => void }) {
   const { reason, address, onChange } = props;
-  const [typed, setTyped] = useState(address);
-  const timer = useRef<number | undefined>(undefined);
-  useEffect(() => () => clearTimeout(timer.current), []);
   const state = overview.value;
   const reasons = new Set([
     ...Object.keys(state?.rejected ?? {}),
@@ -60,18 +57,10 @@ function Toolbar(props: { reason: string; address: string; onChange: () => void 
     onChange();
     setQuery(query);
   };
+  const [typed, type] = useTyped(address, TYPING_MS, (text) => change({ address: text }));
   return (
     <search class="toolbar">
-      <Search
-        label="Address"
-        value={typed}
-        hotkey
-        onText={(text) => {
-          setTyped(text);
-          clearTimeout(timer.current);
-          timer.current = window.setTimeout(() => change({ address: text.trim() }), TYPING_MS);
-        }}
-      />
+      <Search label="Address" value={typed} hotkey onText={type} />
       <Filter
         label="Reason"
         value={reason}
@@ -99,13 +88,17 @@ function RejectTable({ rejects }: { rejects: readonly RejectEntry[] }) {
   const columns = [
     {
       name: 'Address',
+      priority: 1 as const,
       cell: ({ address }: RejectEntry) => <span class="mono">{address}</span>,
     },
     {
       name: 'Why',
-      cell: ({ reason, detail }: RejectEntry) => (
+      cell: ({ address, reason, detail, lastAt }: RejectEntry) => (
         <>
           <a href={`/rejects?reason=${reason}`}>{reason}</a>
+          <span class="only-narrow">
+            <span class="mono">{address}</span>, <Time at={lastAt} />
+          </span>
           <span class="muted reject-text">
             {detail !== '' && <>{detail}. </>}
             {reasonText(reason)?.mend}
@@ -129,7 +122,11 @@ function RejectTable({ rejects }: { rejects: readonly RejectEntry[] }) {
       priority: 2 as const,
       cell: ({ firstAt }: RejectEntry) => <Time at={firstAt} />,
     },
-    { name: 'Last', cell: ({ lastAt }: RejectEntry) => <Time at={lastAt} /> },
+    {
+      name: 'Last',
+      priority: 1 as const,
+      cell: ({ lastAt }: RejectEntry) => <Time at={lastAt} />,
+    },
   ];
   const actions = {
     name: 'Actions',

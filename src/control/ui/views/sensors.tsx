@@ -7,7 +7,7 @@ import { bits, count } from '../lib/format.js';
 import { rowsInSight } from '../lib/pages.js';
 import { KNOWN_TYPES, typeName } from '../lib/types.js';
 import { May, SensorLink, Time, Title } from '../parts/basics.js';
-import { Filter, Search } from '../parts/field.js';
+import { Filter, Search, useTyped } from '../parts/field.js';
 import { Icon } from '../parts/icons.js';
 import { Groups, LastReject, StateBadge } from '../parts/sensor.js';
 import { Spark } from '../parts/spark.js';
@@ -25,7 +25,7 @@ interface Head {
 
 const HEADS: readonly Head[] = [
   { name: 'Name', sort: 'name' },
-  { name: 'State', sort: 'state' },
+  { name: 'State', sort: 'state', class: 'p1' },
   { name: 'Rate', sort: 'bytesPerSecond', class: 'num' },
   { name: 'Two minutes', class: 'p1' },
   { name: 'Last seen', sort: 'lastSeen' },
@@ -67,18 +67,11 @@ export function Sensors() {
 }
 
 function Toolbar({ query }: { query: SensorQuery }) {
-  const [typed, setTyped] = useState(query.q);
-  const timer = useRef<number | undefined>(undefined);
+  const [typed, type] = useTyped(query.q, TYPING_MS, (q) => setQuery({ q }));
   const { data: groups } = useQuery<Group[]>('/api/v1/groups', GROUPS_MS);
-  useEffect(() => () => clearTimeout(timer.current), []);
-  const search = (text: string) => {
-    setTyped(text);
-    clearTimeout(timer.current);
-    timer.current = window.setTimeout(() => setQuery({ q: text.trim() }), TYPING_MS);
-  };
   return (
     <search class="toolbar">
-      <Search label="Search names, UUIDs, contacts, groups" value={typed} onText={search} hotkey />
+      <Search label="Search names, UUIDs, contacts, groups" value={typed} onText={type} hotkey />
       <Filter
         label="State"
         value={query.state}
@@ -245,9 +238,12 @@ function Row({ index, sensor }: { index: number; sensor: Sensor | undefined }) {
     <tr aria-rowindex={index + 2}>
       <td class="name-cell">
         <SensorLink uuid={uuid} name={name} />
-        {name !== '' && <span class="mono muted sub">{uuid.slice(0, 8)}</span>}
+        {name !== '' && <span class="mono muted sub p1">{uuid.slice(0, 8)}</span>}
+        <span class="sub only-narrow">
+          <StateBadge state={state} />
+        </span>
       </td>
-      <td>
+      <td class="p1">
         <StateBadge state={state} />
       </td>
       <td class="num">
