@@ -45,8 +45,8 @@ export interface Verdict {
   state: 'met' | 'missed' | 'failed' | 'not measured';
   wanted: string;
   value: number | undefined;
-  /** Why it failed or was not measured. */
-  detail?: string;
+  /** The value as it is shown, or why there is none. */
+  reached: string;
 }
 
 export const TARGETS_FILE = new URL('../../../bench/targets.json', import.meta.url);
@@ -64,11 +64,11 @@ export function judge(targets: Targets, results: Results): Verdict[] {
         const [of, over] = [read(results, target.of), read(results, target.over)];
         const value =
           of.value === undefined || over.value === undefined ? undefined : of.value / over.value;
-        return verdict(target, value, [of, over], '×');
+        return verdict(target, value, [of, over], (ratio) => `${digits(ratio)}×`);
       }),
     ...[...targets.limits, ...(own?.limits ?? [])].map((target) => {
       const of = read(results, target.of);
-      return verdict(target, of.value, [of], '');
+      return verdict(target, of.value, [of], target.of.endsWith('Bytes') ? mebibytes : digits);
     }),
   ];
 }
@@ -102,20 +102,23 @@ function verdict(
   { what, min, max }: Bounds,
   value: number | undefined,
   readings: readonly Reading[],
-  unit: string,
+  show: (value: number) => string,
 ): Verdict {
   const wanted = [
-    ...(min === undefined ? [] : [`≥ ${min}${unit}`]),
-    ...(max === undefined ? [] : [`≤ ${max}${unit}`]),
+    ...(min === undefined ? [] : [`≥ ${show(min)}`]),
+    ...(max === undefined ? [] : [`≤ ${show(max)}`]),
   ].join(' and ');
   if (value === undefined || !Number.isFinite(value)) {
     const state = readings.some(({ failed }) => failed) ? 'failed' : 'not measured';
-    const detail = readings.map((reading) => reading.detail).find((text) => text !== undefined);
-    return { what, wanted, value: undefined, state, ...(detail ? { detail } : {}) };
+    const [reached = ''] = readings.flatMap(({ detail }) => detail ?? []);
+    return { what, wanted, value: undefined, reached, state };
   }
   const isMet = value >= (min ?? -Infinity) && value <= (max ?? Infinity);
-  return { what, wanted, value, state: isMet ? 'met' : 'missed' };
+  return { what, wanted, value, reached: show(value), state: isMet ? 'met' : 'missed' };
 }
+
+const digits = (value: number) => value.toPrecision(3);
+const mebibytes = (value: number) => `${digits(value / 2 ** 20)} MiB`;
 
 function fits(match: MachineTargets['match'], machine: Machine): boolean {
   return (
@@ -126,7 +129,6 @@ function fits(match: MachineTargets['match'], machine: Machine): boolean {
 }
 
 /** A verdict as a line of text. */
-export function verdictLine({ what, state, wanted, value, detail }: Verdict): string {
-  const figureText = value === undefined ? (detail ?? '') : value.toPrecision(3);
-  return `${state.toUpperCase().padEnd(12)} ${what}: ${figureText} (target ${wanted})`;
+export function verdictLine({ what, state, wanted, reached }: Verdict): string {
+  return `${state.toUpperCase().padEnd(12)} ${what}: ${reached} (target ${wanted})`;
 }

@@ -9,7 +9,7 @@ import { escapeText, type Line, lineChart, stackedBars } from './svg.js';
 
 const STYLE = `
 :root { color-scheme: light dark; --line: #8886; --dim: #777; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
 pre { background: #8881; padding: .7rem; overflow-x: auto; }
 svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: currentColor; }
@@ -173,12 +173,7 @@ function lossesTable(results: Results): string {
 function targetsTable(verdicts: readonly Verdict[]): string {
   return table(
     ['target', 'wanted', 'reached', ''],
-    verdicts.map(({ what, wanted, value, state, detail }) => [
-      what,
-      wanted,
-      value === undefined ? (detail ?? '') : value.toPrecision(3),
-      state,
-    ]),
+    verdicts.map(({ what, wanted, reached, state }) => [what, wanted, reached, state]),
     (cells) => String(cells[3]).replace(' ', '-'),
   );
 }

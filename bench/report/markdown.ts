@@ -4,6 +4,9 @@ import { figure, METRICS, type Results, type Series } from '../e2e/results.js';
 import { machineLines } from '../machine.js';
 import { losses } from './select.js';
 
+/** Of why a row failed. */
+const FAILURE_CHARS_MAX = 240;
+
 /** `bench/RESULTS.md`: the same figures as text, with the commands that made them. */
 export function renderMarkdown(results: Results, verdicts: readonly Verdict[]): string {
   const { machine, settings, startedAt, command } = results;
@@ -37,12 +40,7 @@ npm run bench:report
 
 ${table(
   ['target', 'wanted', 'reached', ''],
-  verdicts.map(({ what, wanted, value, state, detail }) => [
-    what,
-    wanted,
-    value === undefined ? (detail ?? '') : value.toPrecision(3),
-    state,
-  ]),
+  verdicts.map(({ what, wanted, reached, state }) => [what, wanted, reached, state]),
 )}
 
 ## The cases we lose
@@ -65,17 +63,16 @@ ${results.skipped.map((text) => `\nNot run: ${text}.`).join('')}
 
 function lossLines(results: Results, missed: readonly Verdict[]): string[] {
   const lines = [
-    ...missed.map(({ what, wanted, value, state, detail }) => {
-      const reached = value === undefined ? (detail ?? state) : value.toPrecision(3);
-      return `- ${state}: ${what}: ${reached}, target ${wanted}`;
-    }),
+    ...missed.map(
+      ({ what, wanted, reached, state }) => `- ${state}: ${what}: ${reached}, target ${wanted}`,
+    ),
     ...losses(results).map(({ gateway, yardstick, metric, ratio }) => {
       const by = metric === 'gbps' ? 'on the wall clock' : 'a core';
       return `- \`${gateway.id}\`: ${ratio.toFixed(2)}× of ${yardstick.subject} ${by}`;
     }),
     ...results.series
       .filter(({ failures }) => failures.length > 0)
-      .map(({ id, failures }) => `- \`${id}\` FAILED: ${failures[0]}`),
+      .map(({ id, failures }) => `- \`${id}\` FAILED: ${failures[0]!.slice(0, FAILURE_CHARS_MAX)}`),
   ];
   return lines.length > 0 ? lines : ['None in this run.'];
 }
