@@ -5,6 +5,7 @@ import { decodeMessage, LinkProtocolError, type Rejected } from '../../../link/m
 import type { RateLimitedLog } from '../../../log/rate.js';
 import type { Spool } from '../../../spool/spool.js';
 import type { SpoolBlock } from '../../../spool/types.js';
+import { Progress } from '../progress.js';
 import type { Upstream, UpstreamOptions, UpstreamStatus } from '../upstream.js';
 import { linkId, newLinkId } from './link-id.js';
 import { LinkSender } from './sender.js';
@@ -57,6 +58,7 @@ export class LinkUpstream implements Upstream {
   readonly #dir: string;
   readonly #context: LinkContext;
   readonly #log: SpoolLog;
+  readonly #progress: Progress;
   readonly #stop = new AbortController();
   #running: Promise<void> = Promise.resolve();
   #sender: LinkSender<SpoolBlock> | undefined;
@@ -70,11 +72,13 @@ export class LinkUpstream implements Upstream {
   #needsNewId = false;
   #suspectSeq: number | undefined;
 
+  /** @throws GatewayError D4GW_E_SPOOL */
   constructor({ spool, dir }: UpstreamOptions, context: LinkContext) {
     this.#spool = spool;
     this.#dir = dir;
     this.#context = context;
     this.#log = new SpoolLog(spool, context.compress);
+    this.#progress = new Progress(dir);
   }
 
   get status(): UpstreamStatus {
@@ -117,6 +121,7 @@ export class LinkUpstream implements Upstream {
       this.#socket?.destroy('the gateway stops');
       await this.#running;
     }
+    await this.#progress.close();
   }
 
   async #run(): Promise<void> {
@@ -207,7 +212,7 @@ export class LinkUpstream implements Upstream {
 
   #opened(position: number, gateway: string): void {
     const { log, name } = this.#context;
-    this.counts.opened += 1;
+    this.#count('opened');
     this.#isOpen = true;
     this.#isLasting = false;
     const { firstSeq } = this.#log;
@@ -241,6 +246,18 @@ export class LinkUpstream implements Upstream {
     if (last) this.#spool.release(Math.min(last.lastSeq, this.#spool.lastSeq));
   }
 
+  /** What became of its connections is for the ledger too. */
+  #count(what: 'opened' | 'failed' | 'lost'): void {
+    this.counts[what] += 1;
+    const { opened, failed, lost } = this.counts;
+    try {
+      this.#progress.commit({ points: new Map(), aside: [], counts: { opened, failed, lost } });
+    } catch (error) {
+      const fields = { target: this.#context.name, error: messageOf(error) };
+      this.#context.limitedLog.warn('link-counts', fields, 'connections cannot be counted on disk');
+    }
+  }
+
   #rejected({ session, sensor, type, reason, detail }: Rejected): void {
     const { limitedLog, name } = this.#context;
     this.counts.rejected += 1;
@@ -254,7 +271,7 @@ export class LinkUpstream implements Upstream {
     this.#isOpen = false;
     this.#downReason = reason;
     if (this.#stop.signal.aborted) return;
-    this.counts[wasOpen ? 'lost' : 'failed'] += 1;
+    this.#count(wasOpen ? 'lost' : 'failed');
     if (REFUSED.test(reason)) this.#isLasting = true;
     if (this.#downSince !== undefined) {
       limitedLog.info('link-down', { target: name, reason }, 'link not opened yet');

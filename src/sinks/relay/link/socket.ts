@@ -55,7 +55,6 @@ export class LinkClientSocket {
       servername: secure.servername ?? (isIP(host) ? '' : host),
       minVersion: 'TLSv1.2',
       headers: { Authorization: `Bearer ${token}` },
-      handshakeTimeout: CONNECT_MS_MAX,
       perMessageDeflate: false,
       followRedirects: false,
       maxPayload: CONTROL_MESSAGE_BYTES_MAX,
@@ -67,12 +66,16 @@ export class LinkClientSocket {
         return this.#raw;
       }) as never,
     };
+    const late = setTimeout(() => {
+      this.destroy(`it is not open within ${CONNECT_MS_MAX / 1000} s`);
+    }, CONNECT_MS_MAX);
     this.#socket = new WebSocket(`wss://${shown}:${port}${LINK_PATH}`, options);
     const socket = this.#socket;
     socket.on('upgrade', (response: IncomingMessage) => {
       response.socket.setKeepAlive(true, KEEPALIVE_DELAY_MS);
     });
     socket.on('open', () => {
+      clearTimeout(late);
       this.#isOpen = true;
       events.open();
     });
@@ -92,6 +95,7 @@ export class LinkClientSocket {
     socket.on('close', (code, reason) => {
       if (this.#isOver) return;
       this.#isOver = true;
+      clearTimeout(late);
       const text = reason.length > 0 ? `: ${reason.toString()}` : '';
       events.closed(this.#error ?? `it was closed (${code}${text})`);
     });
