@@ -20,6 +20,8 @@ import { isLinkKey } from './store.js';
 
 /** How often what came is put on disk and acknowledged, at most. */
 export const COMMIT_MS = 50;
+/** Each costs an object, however well it was compressed; a block of ends alone has a quarter of it. */
+const BATCH_RECORDS_MAX = 65_536;
 /** How often a receiver looks again whether it may go on, where nothing tells it. */
 const RETRY_MS = 5;
 
@@ -232,6 +234,10 @@ export class LinkReceiver {
     }
     if (header === 'damaged' || block.length !== BLOCK_HEADER_BYTES + header.storedBytes) {
       this.fail('damaged', 'a batch whose header does not hold');
+      return;
+    }
+    if (header.records > BATCH_RECORDS_MAX) {
+      this.fail('protocol', `a batch of ${header.records} records: ${BATCH_RECORDS_MAX} at most`);
       return;
     }
     this.#isUnpacking = true;
