@@ -85,7 +85,7 @@ export class Claims {
     };
     this.#unreleased.delete(key);
     // Who waits for another asks often: that takes no lock.
-    if (!isFree() || isSpaceLow(this.#directory)) return isFree();
+    if (!isFree() || this.#isFull) return isFree();
     return this.#db.transactionSync(() => {
       if (!isFree()) return false;
       void this.#db.put(`claim/${key}`, this.#self);
@@ -95,7 +95,7 @@ export class Claims {
 
   release(key: string): void {
     this.#unreleased.add(key);
-    if (isSpaceLow(this.#directory)) return;
+    if (this.#isFull) return;
     this.#db.transactionSync(() => {
       for (const released of this.#unreleased) {
         const owner = this.#db.get(`claim/${released}`) as Owner | undefined;
@@ -111,7 +111,7 @@ export class Claims {
    *   over
    */
   leaves(mark: string, { session, address }: Leaving, now: number): string | undefined {
-    if (isSpaceLow(this.#directory)) return undefined;
+    if (this.#isFull) return undefined;
     return this.#db.transactionSync(() => {
       const seen = this.#db.get(`seen/${mark}`) as Seen | undefined;
       const isBack = seen !== undefined && seen.session !== session && now - seen.at < LOOP_MS;
@@ -131,7 +131,7 @@ export class Claims {
 
   /** The peer has ended a session in order that was noted by `leaves`. */
   ended(mark: string, session: string): void {
-    if (isSpaceLow(this.#directory)) return;
+    if (this.#isFull) return;
     this.#db.transactionSync(() => {
       const seen = this.#db.get(`seen/${mark}`) as Seen | undefined;
       if (seen?.session === session) this.#see(mark, { ...seen, isOver: true });
@@ -146,6 +146,16 @@ export class Claims {
 
   close(): Promise<void> {
     return this.#db.close();
+  }
+
+  /** Nothing can be written now: what the claims are for goes on without. */
+  get #isFull(): boolean {
+    try {
+      return isSpaceLow(this.#directory);
+    } catch {
+      // The directory is away: the spool says so.
+      return true;
+    }
   }
 
   #see(mark: string, seen: Seen): void {
