@@ -174,9 +174,10 @@ export const rejectEntry = z.object({
   lastAt: time,
   detail: z.string(),
   sensor: uuid.nullable().describe('The one that it claimed to be, at the newest.'),
+  name: z.string().describe("That sensor's name; empty where it has none."),
 });
 
-function rejectsRoute({ gateway }: ControlContext): Route {
+function rejectsRoute({ gateway, sensors }: ControlContext): Route {
   return route({
     method: 'GET',
     path: '/api/v1/rejects',
@@ -213,6 +214,7 @@ function rejectsRoute({ gateway }: ControlContext): Route {
         firstAt: iso(entry.firstAt),
         lastAt: iso(entry.lastAt),
         sensor: entry.sensor ?? null,
+        name: entry.sensor === undefined ? '' : sensors.nameOf(entry.sensor),
       }));
       return json(200, { total: all.length, offset, rejects });
     },

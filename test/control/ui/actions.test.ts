@@ -48,7 +48,8 @@ describe('what one does on the page', { skip: skipWithoutBrowser() }, () => {
 
   test('adds a sensor, whose directory and command line bring its stream', async () => {
     const { page } = person;
-    await person.show('/add', 'Add a sensor');
+    await person.show('/', 'Overview');
+    await page.getByRole('link', { name: 'Add the first sensor' }).click();
     await page.getByLabel('Name').fill('Fresh one');
     await page.getByLabel('What it sends').selectOption('3');
     await page.getByLabel('Groups').fill('Not allowed!');

@@ -130,7 +130,7 @@ async function writePast(dataDir: string): Promise<void> {
   };
   const now = Date.now();
   for (let at = now - 30 * DAY_MS; at < now - DAY_MS; at += HOUR_MS) addAll(at, 3_600);
-  for (let at = now - DAY_MS; at < now; at += MINUTE_MS) addAll(at, 60);
+  for (let at = now - DAY_MS; at <= now; at += MINUTE_MS) addAll(at, 60);
   const options = { readOnly: false, format: 1, mapBytes: 1024 ** 3 };
   const db = openEnvironment(join(dataDir, 'history'), options);
   db.transactionSync(() => {

@@ -50,7 +50,7 @@ const SHOWN: readonly Shown[] = [
     name: 'rejects',
     path: '/rejects',
     heading: 'Rejects',
-    texts: ['unknown-sensor', 'bad-version', /GET \/ HTTP/, 'Compare the client’s key file'],
+    texts: ['unknown-sensor', 'old-collector', /GET \/ HTTP/, 'Compare the client’s key file'],
   },
   {
     name: 'alerts',

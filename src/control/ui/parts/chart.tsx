@@ -30,12 +30,20 @@ export interface ChartProps {
   height: number;
   /** Raised when the arrays have other content. */
   version: number;
-  /** Seconds that one bar stands for, and the least that an axis spans. */
+  /** Seconds that one bar stands for. */
   spanSeconds?: number;
+  /** What the axis of time spans at least, up to the newest. */
+  leastSeconds?: number;
+  /** What the axis of values reaches at least. */
+  leastMax?: number;
 }
 
 /** Bytes a second, drawn as bits. */
-export const BITS = { factor: 8, format: (value: number) => bits(value / 8) };
+export const BITS = {
+  factor: 8,
+  format: (value: number) => bits(value / 8),
+  leastMax: 1_000,
+};
 const POWERS_OF_TWO = Array.from({ length: 60 }, (_, index) => 2 ** index);
 
 /** Resolves a variable: the canvas knows none. */
@@ -110,6 +118,7 @@ function optionsOf(
   height: number,
 ): uPlot.Options {
   const { series, form, isBinary = false, spanSeconds = 0 } = newest.current;
+  const { leastSeconds = 60, leastMax = 1 } = newest.current;
   const axis = { stroke: colorOf('--muted'), font: '11px "Inter Variable", sans-serif' };
   const line = colorOf('--line');
   const drawn = [...series].reverse();
@@ -120,8 +129,11 @@ function optionsOf(
     legend: { show: false },
     cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
     scales: {
-      x: { time: true, range: (_, min, max) => [min, Math.max(max + spanSeconds, min + 60)] },
-      y: { range: (_, __, max) => [0, max > 0 ? max * 1.08 : 1] },
+      x: {
+        time: true,
+        range: (_, min, max) => [Math.min(min, max - leastSeconds), max + spanSeconds],
+      },
+      y: { range: (_, __, max) => [0, Math.max(max * 1.08, leastMax)] },
     },
     axes: [
       {
@@ -141,7 +153,7 @@ function optionsOf(
         grid: { stroke: line, width: 1 },
         ticks: { show: false },
         size: 74,
-        space: 36,
+        space: 28,
         ...(isBinary ? { incrs: POWERS_OF_TWO } : {}),
         values: (_, ticks) => ticks.map((tick) => short(newest.current.format(tick))),
       },

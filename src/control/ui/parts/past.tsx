@@ -71,7 +71,11 @@ export function PastCard({ path }: { path: string }) {
       {past === undefined ? (
         <Missing error={error} />
       ) : past.types.length === 0 ? (
-        <p class="empty">Nothing came in this time.</p>
+        <p class="empty">
+          {isDays
+            ? 'Nothing came in this time.'
+            : `Nothing came in a whole ${SPANS[span].unit} of this time; the one at hand shows when it is over.`}
+        </p>
       ) : (
         <>
           <Chart

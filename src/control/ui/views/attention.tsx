@@ -1,6 +1,6 @@
 import type { Overview } from '../data/types.js';
 import { count } from '../lib/format.js';
-import { Badge, Time, type Tone } from '../parts/basics.js';
+import { Badge, May, Time, type Tone } from '../parts/basics.js';
 import { Icon } from '../parts/icons.js';
 
 /** More are on the view of alerts. */
@@ -23,6 +23,11 @@ export function Attention({ state }: { state: Overview }) {
     return (
       <p class="calm" data-attention="none">
         <Icon name="check" /> Nothing needs you now.
+        {state.sensors.approved + state.sensors.blocked === 0 && (
+          <May least="operator">
+            <a href="/add">Add the first sensor</a>
+          </May>
+        )}
       </p>
     );
   }

@@ -67,6 +67,7 @@ export function Files({ uuid }: { uuid: string }) {
             },
             {
               name: 'Download',
+              isNumber: true,
               cell: ({ sink, path: file }) => (
                 <a
                   class="button small"

@@ -9,6 +9,7 @@ import { Table } from '../parts/table.js';
 import { Attention } from './attention.js';
 
 const CHART_HEIGHT = 170;
+const HOUR_SECONDS = 3_600;
 
 export function Overview() {
   const state = overview.value;
@@ -114,6 +115,7 @@ function Traffic() {
         form="area"
         {...BITS}
         height={CHART_HEIGHT}
+        leastSeconds={HOUR_SECONDS}
         version={version}
       />
       <h3>Frames</h3>
@@ -124,6 +126,7 @@ function Traffic() {
         form="area"
         format={perSecond}
         height={CHART_HEIGHT}
+        leastSeconds={HOUR_SECONDS}
         version={version}
       />
     </Card>

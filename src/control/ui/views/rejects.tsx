@@ -109,8 +109,8 @@ function RejectTable({ rejects }: { rejects: readonly RejectEntry[] }) {
     {
       name: 'Claims to be',
       priority: 1 as const,
-      cell: ({ sensor }: RejectEntry) =>
-        sensor === null ? <span class="muted">–</span> : <SensorLink uuid={sensor} />,
+      cell: ({ sensor, name }: RejectEntry) =>
+        sensor === null ? <span class="muted">–</span> : <SensorLink uuid={sensor} name={name} />,
     },
     {
       name: 'Times',

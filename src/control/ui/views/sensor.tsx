@@ -8,6 +8,7 @@ import { reasonText } from '../lib/reasons.js';
 import { Card, Copy, Fact, May, Missing, Stat, Time, Title, TypeTag } from '../parts/basics.js';
 import { PastCard } from '../parts/past.js';
 import { Groups, StateBadge } from '../parts/sensor.js';
+import { Spark } from '../parts/spark.js';
 import { Table } from '../parts/table.js';
 import { Files } from './files.js';
 import { SensorActions } from './sensor-actions.js';
@@ -113,7 +114,11 @@ function RejectBanner({ sensor: { lastReject, lastSeen } }: { sensor: Sensor }) 
 function Figures({ sensor }: { sensor: Sensor }) {
   return (
     <dl class="stats">
-      <Stat label="Rate" value={bits(sensor.bytesPerSecond)} note="over the last seconds" />
+      <Stat
+        label="Rate"
+        value={bits(sensor.bytesPerSecond)}
+        note={<Spark values={sensor.recentBytesPerSecond} label="Rate of the last two minutes" />}
+      />
       <Stat label="Frames" value={perSecond(sensor.framesPerSecond)} note="over the last seconds" />
       <Stat label="Sessions" value={count(sensor.sessions)} note="open now" />
       <Stat
