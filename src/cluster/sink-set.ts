@@ -60,8 +60,11 @@ export class SinkSet {
     return made;
   }
 
+  /** Settles once all have started, or could not: none of them opens anything after it. */
   async start(slots: readonly number[]): Promise<void> {
-    await Promise.all(slots.map((slot) => this.sinks[slot]?.start?.()));
+    const started = slots.map((slot) => this.sinks[slot]?.start?.());
+    await Promise.allSettled(started);
+    await Promise.all(started);
   }
 
   /**
@@ -88,7 +91,11 @@ export class SinkSet {
     const slots = this.#prepared.splice(0);
     await Promise.all(
       slots.map(async (slot) => {
-        await this.#seats[slot]!.sink.close();
+        const { name, sink } = this.#seats[slot]!;
+        await sink.close().catch((error: unknown) => {
+          const text = 'a sink that was not taken could not be closed';
+          this.#log.error({ sink: name, error: messageOf(error) }, text);
+        });
         this.#empty(slot);
       }),
     );

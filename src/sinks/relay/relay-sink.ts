@@ -284,14 +284,17 @@ export class RelaySink implements Sink {
     this.#stopPausing();
     clearInterval(this.#spaceTimer);
     // In custody first: whatever becomes of the upstream, the sessions are accounted for.
-    const flushed = this.#own.spool.flush().catch(() => {});
+    // Where its start failed there may be none.
+    const own: Part | undefined = this.#own;
+    const claims: Claims | undefined = this.#claims;
+    const flushed = own?.spool.flush().catch(() => {});
     const sending = deadlineMs * (1 - SPOOL_SHARE);
     await this.#changing;
     await Promise.all(this.#parts.map(({ upstream }) => upstream.close(sending)));
     const left = Math.max(deadlineMs - (performance.now() - began), deadlineMs * SPOOL_SHARE);
     await Promise.all(this.#parts.map(({ spool }) => spool.close(left)));
     await flushed;
-    await this.#claims.close();
+    await claims?.close();
   }
 
   async #open(dir: string): Promise<Part> {
