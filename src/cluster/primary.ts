@@ -7,6 +7,7 @@ import type { Config } from '../config/schema.js';
 import { REGISTRY_POLL_MS } from '../constants.js';
 import { type ControlOptions, ControlPlane } from '../control/control.js';
 import type { ControlledGateway } from '../control/gateway.js';
+import { NoControlBinary } from '../control/server.js';
 import { messageOf } from '../errors.js';
 import { reportOf } from '../ledger/report.js';
 import { type LedgerStore, openLedger } from '../ledger/store.js';
@@ -314,7 +315,15 @@ export class Primary {
 
   async #startControl(options: ControlOptions): Promise<void> {
     const log = this.#log.child({ part: 'control' });
-    this.#control = await ControlPlane.start(this.#controlled(options), options, log);
+    try {
+      this.#control = await ControlPlane.start(this.#controlled(options), options, log);
+    } catch (error) {
+      if (!(error instanceof NoControlBinary)) throw error;
+      // Sensors are served all the same: they are what the gateway is for.
+      const text = 'there is no control plane: no page, API, metrics, history or alerts';
+      this.#log.error({ error: messageOf(error) }, text);
+      return;
+    }
     const { url, firstTokenFile } = this.#control;
     this.#log.info({ url }, 'the control plane listens');
     if (firstTokenFile !== undefined) {

@@ -1,7 +1,7 @@
 import type { HttpRequest, HttpResponse, TemplatedApp, us_listen_socket } from 'uWebSockets.js';
 import { type AddressInfo, createServer } from 'node:net';
 import { listenError } from '../cluster/acceptor.js';
-import { GatewayError } from '../errors.js';
+import { GatewayError, messageOf } from '../errors.js';
 
 /** All that may be open at a time, WebSockets too: the process needs descriptors for its sensors. */
 const CONNECTIONS_MAX = 6_000;
@@ -18,6 +18,16 @@ export interface HttpServerOptions {
   extend?(app: TemplatedApp): void;
 }
 
+/** The library has no binary for this Node on this system: those for 22 and later want glibc 2.38. */
+export class NoControlBinary extends GatewayError {
+  constructor(cause: unknown) {
+    const [reason] = messageOf(cause).match(/version `GLIBC_[^)]*not found/) ?? [messageOf(cause)];
+    const mend = 'run Node.js 20, or a system with glibc 2.38 or newer';
+    const text = `uWebSockets.js does not load in Node.js ${process.version} here: ${mend}`;
+    super('D4GW_E_CONTROL', `${text} (${reason})`, { cause });
+  }
+}
+
 /** The control plane's listening end: uWebSockets.js, which has it to itself. */
 export class HttpServer {
   readonly #app: TemplatedApp;
@@ -25,7 +35,7 @@ export class HttpServer {
   readonly #closeListener: () => void;
   #closed = false;
 
-  /** @throws GatewayError D4GW_E_LISTEN naming the address and the mend */
+  /** @throws GatewayError D4GW_E_LISTEN naming the address and the mend; NoControlBinary */
   static async listen(options: HttpServerOptions): Promise<HttpServer> {
     const { host, port, tls } = options;
     const name = `control ${host.includes(':') ? `[${host}]` : host}:${port}`;
@@ -33,7 +43,9 @@ export class HttpServer {
     // minute after its connections were closed.
     const free = await probe(name, host, port);
     // Read only where there is a control plane: it is a native module.
-    const uws = (await import('uWebSockets.js')).default;
+    const { default: uws } = await import('uWebSockets.js').catch((error: unknown) => {
+      throw new NoControlBinary(error);
+    });
     const app = tls
       ? uws.SSLApp({ cert_file_name: tls.certFile, key_file_name: tls.keyFile })
       : uws.App();

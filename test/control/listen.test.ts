@@ -10,7 +10,7 @@ import { connect as connectTls } from 'node:tls';
 import { stringify } from 'yaml';
 import { selfSigned } from '../../src/config/self-signed.js';
 import { Gateway } from '../integration/gateway.js';
-import { until } from '../integration/peers.js';
+import { Sensor, sharedSecret, storedOf, until, uuidOf } from '../integration/peers.js';
 import { d4gw } from '../support/program.js';
 import { tempDir } from '../support/tmp.js';
 import { Controlled } from './api.js';
@@ -124,4 +124,30 @@ test('its certificate is taken anew when its files change, and at a reload', asy
   assert.equal((await gateway.command('reload')).code, 0);
   await until(async () => (await shown()) === own[0], 'and the old one again');
   assert.equal(await gateway.stop(), 0);
+});
+
+test('sensors are served where the library of the control plane does not load', async () => {
+  const dir = tempDir('listen');
+  const hooks = `export const resolve = (name, context, next) => {
+    if (name === 'uWebSockets.js') throw new Error('no binary for this system');
+    return next(name, context);
+  };`;
+  const preload = join(dir, 'preload.mjs');
+  const url = `data:text/javascript,${encodeURIComponent(hooks)}`;
+  writeFileSync(
+    preload,
+    `import { register } from 'node:module';\nregister(${JSON.stringify(url)});`,
+  );
+  const gateway = await Gateway.start({
+    ...sharedSecret({ workers: 1, control: { port: 0 } }),
+    env: { NODE_OPTIONS: `--import ${preload}` },
+  });
+  const sensor = new Sensor(uuidOf(1));
+  const socket = await gateway.tcp();
+  socket.end(sensor.frame('line\n'));
+  await until(() => storedOf(gateway, sensor.uuid).length > 0, 'its line is stored');
+  assert.equal(await gateway.stop(), 0);
+  const { stdout } = gateway.process;
+  assert.match(stdout, /uWebSockets\.js does not load in Node\.js v[^"]*: run Node\.js 20/);
+  assert.match(stdout, /there is no control plane/);
 });
