@@ -36,15 +36,12 @@ export async function send(exchange: Exchange, reply: Reply, headOnly = false): 
       const bytes = isFile ? body.bytes : Buffer.byteLength(body ?? '');
       exchange.res.cork(() => {
         writeHead(exchange.res, reply);
-        exchange.res.endWithoutBody(bytes);
+        exchange.res.endWithoutBody(bytes, true);
       });
     } else if (isFile) {
       await sendFile(exchange, reply, body);
     } else {
-      exchange.res.cork(() => {
-        writeHead(exchange.res, reply);
-        exchange.res.end(body ?? '');
-      });
+      await sendWhole(exchange, reply, Buffer.from(body ?? ''));
     }
   } finally {
     if (isFile) await body.file.close();
@@ -58,14 +55,27 @@ function writeHead(res: HttpResponse, { status, headers = {} }: Reply): void {
   }
 }
 
+/**
+ * Hands on no more than the peer takes: `end` would gather any number of answers that nobody reads. An
+ * answer that is not taken is not over, and who then asks for another has its connection closed. Of one
+ * without a body that can't be told, so its connection ends with it.
+ */
+async function sendWhole(exchange: Exchange, reply: Reply, body: Buffer): Promise<void> {
+  const { res } = exchange;
+  let taken = true;
+  res.cork(() => {
+    writeHead(res, reply);
+    if (body.length === 0) res.end('', true);
+    else [taken] = res.tryEnd(body, body.length);
+  });
+  if (!taken) await untilWritable(exchange, body, 0, body.length);
+}
+
 /** Reads a piece when the peer has taken the one before: memory stays the same for any file. */
 async function sendFile(exchange: Exchange, reply: Reply, { file, bytes }: FileBody) {
   const { res } = exchange;
   if (bytes === 0) {
-    res.cork(() => {
-      writeHead(res, reply);
-      res.end('');
-    });
+    await sendWhole(exchange, reply, Buffer.alloc(0));
     return;
   }
   const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, bytes));
