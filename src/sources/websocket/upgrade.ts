@@ -99,6 +99,8 @@ export class Upgrades {
   /** A request that asks for no upgrade. */
   #plain(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
+    // Others may come with it: the first answer ends the connection.
+    if (!this.#pending.has(socket)) return;
     const detail = `${request.method} ${shown(request.url)} asks for no WebSocket`;
     this.#fail(socket, Reject.BAD_UPGRADE, detail);
     response.writeHead(426, {
