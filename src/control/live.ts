@@ -48,7 +48,8 @@ export class LiveFeed {
     return this.#sockets.size;
   }
 
-  extend(app: TemplatedApp): void {
+  /** @param ended called when a WebSocket has closed */
+  extend(app: TemplatedApp, ended: () => void): void {
     app.ws<Viewer>(LIVE_PATH, {
       maxPayloadLength: MESSAGE_BYTES_MAX,
       maxBackpressure: BACKLOG_BYTES_MAX,
@@ -63,6 +64,7 @@ export class LiveFeed {
       },
       close: (socket) => {
         this.#sockets.delete(socket);
+        ended();
       },
     });
   }

@@ -14,8 +14,11 @@ export interface HttpServerOptions {
   tls?: { certFile: string; keyFile: string } | undefined;
   connectionsMax?: number;
   serve(res: HttpResponse, req: HttpRequest): Promise<void>;
-  /** Adds WebSocket routes, before all others. */
-  extend?(app: TemplatedApp): void;
+  /**
+   * Adds WebSocket routes, before all others.
+   * @param ended to be called when a WebSocket has closed: the library does not count it
+   */
+  extend?(app: TemplatedApp, ended: () => void): void;
 }
 
 /** The library has no binary for this Node on this system: those for 22 and later want glibc 2.38. */
@@ -49,8 +52,8 @@ export class HttpServer {
     const app = tls
       ? uws.SSLApp({ cert_file_name: tls.certFile, key_file_name: tls.keyFile })
       : uws.App();
-    limitConnections(app, options.connectionsMax ?? CONNECTIONS_MAX);
-    options.extend?.(app);
+    const ended = limitConnections(app, options.connectionsMax ?? CONNECTIONS_MAX);
+    options.extend?.(app, ended);
     app.any('/*', (res, req) => void options.serve(res, req));
     const socket = await new Promise<us_listen_socket | false>((resolve) => {
       const { LIBUS_LISTEN_EXCLUSIVE_PORT: only } = uws as unknown as ListenOptionValues;
@@ -83,14 +86,20 @@ export class HttpServer {
   }
 }
 
-/** Closes what is accepted beyond so many. */
-function limitConnections(app: TemplatedApp, max: number): void {
+/**
+ * Closes what is accepted beyond so many.
+ * @returns what is to be called at the end of a connection that became a WebSocket
+ */
+function limitConnections(app: TemplatedApp, max: number): () => void {
   let open = 0;
   const count = (res: HttpResponse, change: unknown) => {
     open += Number(change);
     if (Number(change) > 0 && open > max) res.close();
   };
   app.filter(count);
+  return () => {
+    open -= 1;
+  };
 }
 
 /** Its type declarations have them in an enumeration that is not there at run time. */
