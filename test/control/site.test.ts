@@ -4,8 +4,11 @@ import { request } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { brotliDecompressSync, gunzipSync } from 'node:zlib';
+import type { Request } from '../../src/control/http/request.js';
 import { isPagePath, VIEWS } from '../../src/control/pages.js';
+import { Site } from '../../src/control/site.js';
 import { repository } from '../support/shared.js';
+import { tempDir } from '../support/tmp.js';
 import { Controlled } from './api.js';
 
 const UI_DIR = join(repository, 'dist', 'ui');
@@ -107,6 +110,12 @@ test('it is sent as it was compressed at the build, to who takes that', async ()
   const [none, body] = await coded('identity');
   assert.equal(none, undefined);
   assert.ok(body.equals(plain));
+});
+
+test('without a build there is no page, and all else works', () => {
+  const site = Site.load(tempDir('no-ui'));
+  const asked = { method: 'GET', path: '/', headers: {} } as Request;
+  assert.equal(site.find(asked), undefined);
 });
 
 test('all of it is small', async () => {
