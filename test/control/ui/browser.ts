@@ -67,6 +67,8 @@ export class Person {
       colorScheme: 'light',
       reducedMotion: 'reduce',
       acceptDownloads: true,
+      // Of the gateway's own certificate.
+      ignoreHTTPSErrors: true,
       // The page's own policy is held: scripts of tests are run beside it, not in it.
       bypassCSP: false,
     });

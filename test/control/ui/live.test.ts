@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { Gateway } from '../../integration/gateway.js';
 import { Sensor, until, uuidOf } from '../../integration/peers.js';
 import { freePort } from '../../support/ports.js';
 import { TcpProxy } from '../../support/proxy.js';
@@ -84,5 +87,18 @@ describe('a page that stays open', { skip: skipWithoutBrowser() }, () => {
     await person.sees('takes');
     assert.deepEqual(person.complaints, []);
     assert.equal(await control.gateway.stop(), 0);
+  });
+
+  test('over TLS its cookie is for this host and for TLS alone, and it is live all the same', async () => {
+    const gateway = await Gateway.start({ config: { control: { port: 0, tls: {} } } });
+    const { url } = gateway.logged('the control plane listens')[0]!;
+    const file = join(gateway.dir, 'data', 'control', 'admin-token');
+    const visitor = await Person.start(url as string);
+    await visitor.login(readFileSync(file, 'utf8').trim());
+    await visitor.page.locator('[data-link="live"]').waitFor();
+    const [cookie] = await visitor.context.cookies();
+    assert.deepEqual([cookie!.name, cookie!.secure, cookie!.httpOnly], ['__Host-d4gw', true, true]);
+    assert.deepEqual(visitor.complaints, []);
+    assert.equal(await gateway.stop(), 0);
   });
 });

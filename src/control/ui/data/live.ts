@@ -12,6 +12,8 @@ const CLOSE_UNAUTHORIZED = 4401;
 /** A link on which nothing came for so long is dead, whatever the browser thinks. */
 const SILENCE_MS = 15_000;
 const TICK_MS = 1_000;
+/** A WebSocket is no request, without which a session ends: a page in sight asks this often. */
+const KEEP_SESSION_MS = 30 * 60_000;
 
 export type Link =
   | { kind: 'connecting' }
@@ -31,6 +33,7 @@ let socket: WebSocket | undefined;
 let state: LiveState | undefined;
 let attempts = 0;
 let heardAt = 0;
+let askedAt = Date.now();
 let skewMs = 0;
 let retry: number | undefined;
 
@@ -39,7 +42,7 @@ export function keepLive(): void {
   setInterval(tick, TICK_MS);
   effect(() => {
     if (who.value) begin();
-    else end();
+    else forget();
   });
 }
 
@@ -71,6 +74,14 @@ function end(): void {
   socket = undefined;
   own?.close();
   state = undefined;
+}
+
+/** Nobody is logged in: nothing of what was seen stays. */
+function forget(): void {
+  end();
+  attempts = 0;
+  overview.value = undefined;
+  link.value = { kind: 'connecting' };
 }
 
 function take(message: LiveMessage): void {
@@ -125,7 +136,13 @@ async function comeBack(): Promise<void> {
 }
 
 function tick(): void {
-  if (!document.hidden) now.value = Date.now() + skewMs;
+  if (!document.hidden) {
+    now.value = Date.now() + skewMs;
+    if (who.value && Date.now() - askedAt > KEEP_SESSION_MS) {
+      askedAt = Date.now();
+      void get<Who>('/api/v1/session').catch(() => {});
+    }
+  }
   if (socket && Date.now() - heardAt > SILENCE_MS) {
     end();
     void lost();
