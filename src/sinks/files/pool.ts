@@ -3,7 +3,7 @@ import type { SinkBlocks } from '../sink.js';
 
 /** A new stream's block; ten thousand that trickle must fit the pool. */
 export const BLOCK_BYTES_MIN = 4096;
-/** A busy stream's block: one write. A direct one costs half as much a byte as of 256 KiB. */
+/** A busy stream's block: one write, whose thread's wake-up and promises cost as much as 1 MiB of it. */
 export const BLOCK_BYTES_MAX = 2 * 1024 * 1024;
 /** The same where blocks are compressed, each to a frame of its own. */
 export const ENCODED_BLOCK_BYTES_MAX = 256 * 1024;
