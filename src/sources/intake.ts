@@ -1,17 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { EndEvent, OpenEvent, SlotRef } from '../cluster/messages.js';
-import {
-  CUT_BYTES,
-  Kind,
-  type MemoryMap,
-  READ_BYTES,
-  regionBytesMax,
-  ScanStatus,
-} from '../ring/layout.js';
-import type { RingProducer } from '../ring/producer.js';
-import type { RouteTable } from '../route/table.js';
-import type { Admission } from '../verify/admission.js';
-import type { WasmInstance } from '../wasm/bindings.js';
+import { CUT_BYTES, Kind, READ_BYTES, regionBytesMax, ScanStatus } from '../ring/layout.js';
 import { MemoryWriter } from '../wasm/copy.js';
 import {
   HEADER_BYTES,
@@ -23,11 +12,13 @@ import {
 import { End, Reject } from '../wire/reject.js';
 import { TYPE_EXTENDED, TYPE_META } from '../wire/types.js';
 import { uuidOfHeader } from '../wire/uuid.js';
-import { type Assembly, AssemblyBudget, type BlockSource } from './assembly-budget.js';
+import { type Assembly, AssemblyBudget } from './assembly-budget.js';
 import { Connection, type Ending, type Origin, Pause } from './connection.js';
 import { describeHeader } from './describe.js';
 import { readDirectly } from './direct-read.js';
+import type { ChangeableIntake, IntakeEvents, IntakeOptions } from './intake-options.js';
 import { SessionSlots } from './slots.js';
+import { Waiting } from './waiting.js';
 
 /** Bytes staged in the ring at once: a read is seldom larger. */
 const STAGE_BYTES_MAX = 256 * 1024;
@@ -44,44 +35,9 @@ const REJOINED_BYTES_MAX = 16 * 1024;
  */
 const HOT_BYTES = 128 * 1024;
 
-/** Connections that try again each time when assembly memory was given back. */
-const SERVED_AT_ONCE_MAX = 16;
-
 /** Where a socket has its connection. */
 const CONNECTION = Symbol('connection');
 type Served = Duplex & { [CONNECTION]?: Connection };
-
-export interface IntakeOptions {
-  memory: WebAssembly.Memory;
-  map: MemoryMap;
-  producer: RingProducer;
-  bindings: WasmInstance;
-  blocks: BlockSource;
-  admission: Admission;
-  routes: RouteTable;
-  /** Begins the ids of this process's sessions. */
-  idPrefix: string;
-  firstFrameTimeoutMs: number;
-  /** 0: off. */
-  idleTimeoutMs: number;
-  /** 0: off. */
-  timestampSkewSeconds: number;
-  /** Takes what is in the ring at once, where that is done on this thread (`threads: inline`). */
-  drainNow?: (() => void) | undefined;
-}
-
-/** What may change while it runs. */
-export type ChangeableIntake = Pick<
-  IntakeOptions,
-  'routes' | 'firstFrameTimeoutMs' | 'idleTimeoutMs' | 'timestampSkewSeconds'
->;
-
-export interface IntakeEvents {
-  /** A connection ended before it had a session. `sensor`: the one that its header claimed. */
-  refused(code: number, origin: Origin, detail: string, sensor?: string): void;
-  /** A session ended with a reject that the I/O thread found. */
-  rejected(code: number, origin: Origin, detail: string, sensor: string): void;
-}
 
 /**
  * The I/O thread's half of the data path: takes what sockets read, puts whole frames into the ring
@@ -101,17 +57,12 @@ export class Intake {
   readonly #slots: SessionSlots;
   readonly #assembly: AssemblyBudget<Connection>;
   readonly #connections = new Map<number, Connection>();
-  /** Connections that wait for ring space, longest first; and those for assembly memory. */
-  readonly #forRing = new Set<Connection>();
-  readonly #forAssembly = new Set<Connection>();
+  readonly #waiting: Waiting;
   readonly #freeBlock = (address: number) => this.#assembly.free(address);
   readonly #stageBytesMax: number;
   readonly #handlers = this.#makeHandlers();
-  readonly #onSpace = () => this.#space();
   #fullSinks = 0;
   #nextId = 1;
-  #spaceAsked = false;
-  #serving = false;
   #drained: (() => void) | undefined;
 
   constructor(options: IntakeOptions, events: IntakeEvents) {
@@ -123,6 +74,8 @@ export class Intake {
     this.#reading = this.#memory.subarray(map.readBase, map.readBase + READ_BYTES);
     this.#slots = new SessionSlots(options.memory, map);
     this.#assembly = new AssemblyBudget(options.blocks, this.#writer, map.assemblyBytes);
+    const { producer } = options;
+    this.#waiting = new Waiting(producer, this.#assembly, (connection) => this.#pump(connection));
     this.#stageBytesMax = Math.min(STAGE_BYTES_MAX, regionBytesMax(map.ringBytes));
   }
 
@@ -171,7 +124,7 @@ export class Intake {
       this.#options.producer.wake();
       return connection;
     }
-    this.#forRing.delete(connection);
+    this.#waiting.leave(connection);
     this.#connections.delete(ref.slot);
     this.#slots.give(ref.slot);
     return undefined;
@@ -293,8 +246,7 @@ export class Intake {
         this.#finish(connection, Reject.IDLE_TIMEOUT, detail);
       }
     }
-    if (this.#forAssembly.size > 0) this.#relieveAssembly(now);
-    else this.#options.producer.reclaim();
+    this.#waiting.relieve(now, (...args) => this.#finish(...args));
   }
 
   /** Stops reading and puts the end of every session into the ring; resolves when all are in. */
@@ -366,9 +318,7 @@ export class Intake {
 
   /** Moves a connection on as far as it goes: until it has nothing more, or waits for something. */
   #pump(connection: Connection): void {
-    this.#forRing.delete(connection);
-    this.#forAssembly.delete(connection);
-    connection.paused &= Pause.SINK;
+    this.#waiting.leave(connection);
     while (!connection.done) {
       const { assembly, chunk } = connection;
       if (assembly && assembly.fill === assembly.size) {
@@ -389,7 +339,7 @@ export class Intake {
       }
     }
     this.#hand();
-    this.#serveSoon();
+    this.#waiting.serveSoon();
     this.#settle(connection);
   }
 
@@ -655,76 +605,8 @@ export class Intake {
 
   /** Always false: the caller stops, and `#pump` is called again when there may be room. */
   #waitFor(connection: Connection, reason: number): false {
-    connection.paused |= reason;
-    (reason === Pause.RING ? this.#forRing : this.#forAssembly).add(connection);
-    // Blocks may have been released and not taken back yet: then it is served in a moment.
-    if (reason === Pause.ASSEMBLY) this.#options.producer.reclaim();
-    this.#askForSpace();
+    this.#waiting.add(connection, reason);
     return false;
-  }
-
-  /** The ring has released something: those who wait go on, in the order in which they came. */
-  #space(): void {
-    this.#spaceAsked = false;
-    this.#options.producer.reclaim();
-    for (const connection of [...this.#forRing]) {
-      if (this.#spaceAsked) break;
-      this.#pump(connection);
-    }
-    this.#serveAssembly();
-    this.#askForSpace();
-  }
-
-  /** Asks for a call when the ring releases something that somebody may be waiting for. */
-  #askForSpace(): void {
-    if (this.#spaceAsked) return;
-    const { producer } = this.#options;
-    // Where the ring holds nothing, memory is held by frames that are not whole. Asked only then:
-    // the question makes the producer forget when it last found the ring full.
-    const waits =
-      this.#forRing.size > 0 || (this.#forAssembly.size > 0 && producer.unreleased() > 0);
-    if (!waits) return;
-    this.#spaceAsked = true;
-    producer.onSpace(this.#onSpace);
-  }
-
-  /** Some of those who wait for assembly memory try again; who finds none goes to the end. */
-  #serveAssembly(): void {
-    this.#serving = false;
-    if (!this.#assembly.freed) return;
-    this.#assembly.freed = false;
-    let left = SERVED_AT_ONCE_MAX;
-    for (const connection of [...this.#forAssembly]) {
-      if (left === 0) break;
-      left -= 1;
-      this.#pump(connection);
-    }
-  }
-
-  /** Memory was given back within another connection's turn. */
-  #serveSoon(): void {
-    if (this.#serving || !this.#assembly.freed || this.#forAssembly.size === 0) return;
-    this.#serving = true;
-    setImmediate(() => this.#serveAssembly());
-  }
-
-  /**
-   * Others wait for assembly memory: frames that fell behind are given up. Those that wait
-   * themselves fell behind through no fault of theirs: where nobody else has memory that will come
-   * back, one of them goes, so that the rest do not wait for each other.
-   */
-  #relieveAssembly(now: number): void {
-    const behind = this.#assembly.stalled(now);
-    const atFault = behind.filter((connection) => !this.#forAssembly.has(connection));
-    const isStuck = !this.#assembly.some((connection) => !this.#forAssembly.has(connection));
-    for (const connection of isStuck ? behind.slice(0, 1) : atFault) {
-      const { fill, size } = connection.assembly!;
-      const detail = `frame stalled at ${fill} of ${size} bytes while others waited for memory`;
-      this.#finish(connection, Reject.ASSEMBLY_BUDGET, detail);
-    }
-    this.#options.producer.reclaim();
-    this.#assembly.freed = true;
-    this.#serveAssembly();
   }
 
   /** A sink that this session feeds, or may feed once its meta header is known, takes no more. */
