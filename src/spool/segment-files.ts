@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { messageOf } from '../errors.js';
 import { DIRECT_BYTES_MIN, DirectAccess, openDirect } from '../sinks/files/direct.js';
 import { syncDirectory } from '../sinks/files/directories.js';
+import { checkRoomFor } from '../storage/disk-space.js';
 import { padded } from './layout.js';
 import { type LiveBlock, prefaceOf } from './live-block.js';
 import { Segment, segmentPath, writeIndex } from './segment.js';
@@ -90,6 +91,7 @@ export class SegmentFiles {
   }
 
   async #append(block: LiveBlock, stored: Buffer): Promise<void> {
+    checkRoomFor(this.#dir, padded(stored.length));
     const active = await this.#activeFor(block, stored.length);
     const { segment, handle, opened } = active;
     const unknown = block.sessions.filter(({ ref, opens }) => !opens && !opened.has(ref));

@@ -20,6 +20,17 @@ export function checkSpace(directory: string): void {
   }
 }
 
+/**
+ * Throws where so many bytes more would leave a file system too full for LMDB's transactions: without
+ * those nothing is let go of, and no room would ever come back.
+ */
+export function checkRoomFor(directory: string, bytes: number): void {
+  const { free, reserve } = spaceOf(directory);
+  if (free - bytes >= 2 * reserve) return;
+  const text = `no space for ${bytes} bytes more: ${free} are left on the disk: make room`;
+  throw Object.assign(new Error(text), { code: 'ENOSPC' });
+}
+
 /** Whether so little is left that a writer of much should stop, lest transactions no longer fit. */
 export function isSpaceLow(directory: string): boolean {
   const { free, reserve } = spaceOf(directory);

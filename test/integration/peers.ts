@@ -75,6 +75,7 @@ export async function untilLedger(
   gateway: Gateway,
   condition: (report: LedgerReport) => boolean,
   what: string,
+  deadlineMs = DEADLINE_MS,
 ): Promise<LedgerReport> {
   let last: LedgerReport | undefined;
   const asked = async () => {
@@ -82,7 +83,7 @@ export async function untilLedger(
     return condition(last);
   };
   try {
-    await until(asked, what);
+    await until(asked, what, deadlineMs);
   } catch (error) {
     const { sensors, refusals, sessions } = last!;
     const text = JSON.stringify({ sensors, refusals, sessions }, null, 1);
@@ -95,10 +96,11 @@ export async function untilLedger(
 export async function until(
   condition: () => boolean | Promise<boolean>,
   what: string,
+  deadlineMs = DEADLINE_MS,
 ): Promise<void> {
-  const deadline = Date.now() + DEADLINE_MS;
+  const deadline = Date.now() + deadlineMs;
   while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`${what}: not within ${DEADLINE_MS} ms`);
+    if (Date.now() > deadline) throw new Error(`${what}: not within ${deadlineMs} ms`);
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect as connectTo, createServer as createDeaf } from 'node:net';
+import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
+import { selfSigned } from '../../src/config/self-signed.js';
+import { freePort } from '../support/ports.js';
+import { tempDir } from '../support/tmp.js';
 import { Gateway } from './gateway.js';
 import {
   closed,
@@ -16,6 +21,8 @@ import {
   write,
 } from './peers.js';
 import { relaying, relayOf, steady, untilSent } from './relaying.js';
+
+const DAY_MS = 86_400_000;
 
 /** Sends bytes over TLS as one session, to its end. */
 async function stream(gateway: Gateway, bytes: Buffer): Promise<void> {
@@ -74,6 +81,20 @@ describe('an upstream that is no good', () => {
         /is not for other.example.org: it is for .*give it with servername/,
       ],
       [
+        'a certificate that has expired',
+        async () => {
+          const { cert, key } = await selfSigned(undefined, Date.now() - 900 * DAY_MS);
+          const dir = tempDir('expired');
+          const [certFile, keyFile] = [join(dir, 'cert.pem'), join(dir, 'key.pem')];
+          writeFileSync(certFile, cert);
+          writeFileSync(keyFile, key, { mode: 0o600 });
+          const tls = { host: '127.0.0.1', port: 0, certFile, keyFile };
+          const far = await Gateway.start(sharedSecret({ listen: [{ tls }] }));
+          return { to: `tls://127.0.0.1:${far.tlsPort}`, relay: { caFile: certFile } };
+        },
+        /certificate has expired/,
+      ],
+      [
         'something else that answers',
         async () => {
           const server = createServer((_request, answer) => answer.end('hello'));
@@ -109,6 +130,41 @@ describe('an upstream that is no good', () => {
       assert.equal(await near.stop(), 0);
     });
   }
+
+  test('a server that accepts and never reads is given up, and the stream goes on elsewhere', async () => {
+    const far = await Gateway.start(sharedSecret());
+    const port = await freePort();
+    const deaf = createDeaf((socket) => {
+      socket.on('error', () => {});
+      socket.pause();
+    });
+    await new Promise<void>((resolve) => deaf.listen(port, '127.0.0.1', resolve));
+    // More than both kernels hold of a connection.
+    const relay = { resendWindowBytes: '16MiB' };
+    const near = await Gateway.start(relaying(`tcp://127.0.0.1:${port}`, relay));
+    const sensor = new Sensor(uuidOf(1));
+    const lines = Array.from({ length: 400 }, (_, number) => `${number} ${'x'.repeat(40_000)}\n`);
+    await stream(near, Buffer.concat(lines.map((line) => sensor.frame(line))));
+    await untilLedger(near, ({ sessions }) => sessions.length === 0, 'nobody waits for it');
+    assert.equal(storedOf(near, sensor.uuid).toString(), lines.join(''));
+    const lost = () => near.logged('relay lost a connection');
+    await near.until(() => lost().length > 0, 'it is given up', 60_000);
+    assert.match(String(lost()[0]!.detail), /taken nothing for 30 s/);
+    deaf.close();
+    // The next connection is taken by a server that reads.
+    const proxy = createDeaf((socket) => {
+      const onward = connectTo(far.tcpPort, '127.0.0.1');
+      socket.pipe(onward).pipe(socket);
+      for (const each of [socket, onward]) each.on('error', () => {});
+    });
+    await new Promise<void>((resolve) => proxy.listen(port, '127.0.0.1', resolve));
+    after(() => proxy.close());
+    await untilSent(near, lines.length, 'all is sent');
+    await untilLedger(far, ({ sessions }) => sessions.length === 0, 'it is stored');
+    assert.equal(storedOf(far, sensor.uuid).toString(), lines.join(''));
+    assert.equal(relayOf(await ledgerOf(near))!.connections.lost, 1);
+    for (const gateway of [near, far]) assert.equal(await gateway.stop(), 0);
+  });
 
   test('a sensor that the partner does not know keeps nobody from theirs', async () => {
     const far = await Gateway.start();

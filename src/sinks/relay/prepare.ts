@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import { isLink } from '../../config/relay-checks.js';
@@ -37,12 +37,26 @@ export function relaySpools({ sinks, dataDir }: Pick<Config, 'sinks' | 'dataDir'
 /**
  * Proves before the gateway starts that a relay's files can be used, and makes the secrets that are
  * missing.
- * @throws GatewayError D4GW_E_SINK or D4GW_E_CERTIFICATE
+ * @throws GatewayError D4GW_E_SINK, D4GW_E_SPOOL or D4GW_E_CERTIFICATE
  */
 export function prepareRelay(name: string, config: RelaySinkConfig, dataDir: string): void {
   secureOptions(name, config);
+  proveWritable(name, spoolRoot(dataDir, name, config));
   if (isLink(config.to)) linkToken(name, config);
   if (config.mode === 'resign') relaySecrets(secretPaths(dataDir, name, config));
+}
+
+/** A worker that can't open its spool would begin anew without end. */
+function proveWritable(name: string, root: string): void {
+  const probe = join(root, `.probe-${process.pid}`);
+  try {
+    mkdirSync(root, { recursive: true });
+    writeFileSync(probe, '');
+    rmSync(probe);
+  } catch (cause) {
+    const text = `sinks.${name}: its spool can't be in ${root}: ${messageOf(cause)}`;
+    throw new GatewayError('D4GW_E_SPOOL', text, { cause });
+  }
 }
 
 const TOKEN_FORM = /^[A-Za-z0-9_-]{16,256}$/;
