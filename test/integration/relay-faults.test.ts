@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { type AddressInfo, connect as connectTo, createServer as createDeaf } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { selfSigned } from '../../src/config/self-signed.js';
-import { freePort } from '../support/ports.js';
 import { tempDir } from '../support/tmp.js';
 import { Gateway } from './gateway.js';
 import {
@@ -130,41 +129,6 @@ describe('an upstream that is no good', () => {
       assert.equal(await near.stop(), 0);
     });
   }
-
-  test('a server that accepts and never reads is given up, and the stream goes on elsewhere', async () => {
-    const far = await Gateway.start(sharedSecret());
-    const port = await freePort();
-    const deaf = createDeaf((socket) => {
-      socket.on('error', () => {});
-      socket.pause();
-    });
-    await new Promise<void>((resolve) => deaf.listen(port, '127.0.0.1', resolve));
-    // More than both kernels hold of a connection.
-    const relay = { resendWindowBytes: '16MiB' };
-    const near = await Gateway.start(relaying(`tcp://127.0.0.1:${port}`, relay));
-    const sensor = new Sensor(uuidOf(1));
-    const lines = Array.from({ length: 400 }, (_, number) => `${number} ${'x'.repeat(40_000)}\n`);
-    await stream(near, Buffer.concat(lines.map((line) => sensor.frame(line))));
-    await untilLedger(near, ({ sessions }) => sessions.length === 0, 'nobody waits for it');
-    assert.equal(storedOf(near, sensor.uuid).toString(), lines.join(''));
-    const lost = () => near.logged('relay lost a connection');
-    await near.until(() => lost().length > 0, 'it is given up', 60_000);
-    assert.match(String(lost()[0]!.detail), /taken nothing for 30 s/);
-    deaf.close();
-    // The next connection is taken by a server that reads.
-    const proxy = createDeaf((socket) => {
-      const onward = connectTo(far.tcpPort, '127.0.0.1');
-      socket.pipe(onward).pipe(socket);
-      for (const each of [socket, onward]) each.on('error', () => {});
-    });
-    await new Promise<void>((resolve) => proxy.listen(port, '127.0.0.1', resolve));
-    after(() => proxy.close());
-    await untilSent(near, lines.length, 'all is sent');
-    await untilLedger(far, ({ sessions }) => sessions.length === 0, 'it is stored');
-    assert.equal(storedOf(far, sensor.uuid).toString(), lines.join(''));
-    assert.equal(relayOf(await ledgerOf(near))!.connections.lost, 1);
-    for (const gateway of [near, far]) assert.equal(await gateway.stop(), 0);
-  });
 
   test('a sensor that the partner does not know keeps nobody from theirs', async () => {
     const far = await Gateway.start();
