@@ -148,11 +148,7 @@ export class SinkSide {
     try {
       await this.#sinks.start(sinks);
     } catch (error) {
-      // Ends the thread, or the process where it has none of its own.
-      setImmediate(() => {
-        throw error;
-      });
-      return await new Promise(() => {});
+      return await ends(error);
     }
     this.#consumer.sleep(this.#soon);
     this.#post({ t: 'started' });
@@ -210,10 +206,7 @@ export class SinkSide {
   async #reload({ config, slots, revision, sharedSecret }: WorkerReload): Promise<void> {
     const { sinks, routes, admission } = config;
     // All of it is there, but in a worker that began while the others were asked.
-    await this.#sinks.prepare(slots, sinks).catch((error) => {
-      fatal(this.#log, error);
-      process.exit(1);
-    });
+    await this.#sinks.prepare(slots, sinks).catch(ends);
     const { metaTypes } = admission;
     this.#pipeline.reconfigure({ routes: new RouteTable(routes, slots), metaTypes });
     this.#sharers = countOf(slots);
@@ -332,6 +325,14 @@ export class SinkSide {
 
 function countOf(slots: readonly string[]): number {
   return Math.max(1, slots.filter((name) => name !== '').length);
+}
+
+/** Ends the thread, or the process where it has none of its own; never resolves. */
+function ends(error: unknown): Promise<never> {
+  setImmediate(() => {
+    throw error;
+  });
+  return new Promise(() => {});
 }
 
 /** The log line of an error that ends a thread. */
