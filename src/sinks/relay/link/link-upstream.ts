@@ -274,7 +274,7 @@ export class LinkUpstream implements Upstream {
     this.#count(wasOpen ? 'lost' : 'failed');
     if (REFUSED.test(reason)) this.#isLasting = true;
     if (this.#downSince !== undefined) {
-      limitedLog.info('link-down', { target: name, reason }, 'link not opened yet');
+      limitedLog.info('link-down', { target: name, detail: reason }, 'link not opened yet');
       return;
     }
     this.#downSince = performance.now();
