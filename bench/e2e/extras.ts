@@ -12,9 +12,9 @@ import { IDLE_SENSORS } from './servers.js';
 
 const HMAC_MODULE = new URL('../yardsticks/hmac-loop.js', import.meta.url);
 const HMAC_DEADLINE_MS = 60_000;
-const HANDSHAKES = 800;
+const HANDSHAKES = 600;
 /** Before the first sample: by then a server's code is compiled, as in one that has run for a while. */
-const WARM_HANDSHAKES = 2_500;
+const WARM_HANDSHAKES = 2_000;
 const HANDSHAKES_DEADLINE_MS = 30_000;
 /** The first connections warm a server up: what it allocates once is not counted. */
 const WARM_CONNECTIONS = 1_000;

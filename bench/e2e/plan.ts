@@ -167,7 +167,7 @@ function boundGroup(size: number, alsoSizes: readonly number[] = []): Group {
 }
 
 /** The other comparisons that `targets.json` has. */
-function targetGroups({ cores, tools }: PlanOptions): Group[] {
+function targetGroups({ form, cores, tools }: PlanOptions): Group[] {
   const versusNaive = [128, 4096].map((size) => ({
     tag: 'naive',
     title: `TLS to files against the naive gateway, ${sizeText(size)}`,
@@ -190,7 +190,6 @@ function targetGroups({ cores, tools }: PlanOptions): Group[] {
     },
     {
       tag: 'threads',
-      long: true,
       title: 'pipelined against inline, TCP, 4 KiB, one connection',
       contenders: (['pipelined', 'inline'] as const).map((threads) =>
         stream(gateway('blackhole', { threads }), 'tcp', 4096, 1),
@@ -198,7 +197,6 @@ function targetGroups({ cores, tools }: PlanOptions): Group[] {
     },
     {
       tag: 'idle',
-      long: true,
       title: '10,000 idle connections beside, TLS, 4 KiB',
       contenders: [0, 10_000].map((idle) =>
         stream(gateway('blackhole', idle > 0 ? { idle } : {}), 'tls', 4096),
@@ -213,7 +211,7 @@ function targetGroups({ cores, tools }: PlanOptions): Group[] {
       title: 'TLS handshakes',
       contenders: [
         gateway('blackhole'),
-        other('read'),
+        ...(form === 'full' ? [other('read')] : []),
         ...(tools.openssl ? [other('openssl')] : []),
       ].map((server) => ({ kind: 'handshakes', server }) as const),
     },
