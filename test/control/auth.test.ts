@@ -181,16 +181,19 @@ test('a body that never ends is cut off at its limit', async () => {
   assert.equal(status, 413);
 });
 
-test('failures are slowed by address, and a right token by header is not', async () => {
+test('failures are slowed by address, and a right token is not', async () => {
   const statuses: number[] = [];
   for (let tries = 0; tries < 8; tries += 1) {
     statuses.push((await control.get('/api/v1/session', { token: WRONG })).status);
   }
   assert.ok(statuses.includes(429), `${statuses}`);
-  const slowed = await control.post('/api/v1/login', { token: control.admin }, { token: null });
-  assert.equal(slowed.status, 429, 'no login is looked at');
+  const slowed = await control.post('/api/v1/login', { token: WRONG }, { token: null });
+  assert.equal(slowed.status, 429);
   assert.match(slowed.headers.get('retry-after')!, /^\d+$/);
   assert.equal((await control.get('/api/v1/session')).status, 200);
+  // Behind a proxy all have one address: one who fails kept everybody out.
+  const right = await control.post('/api/v1/login', { token: control.admin }, { token: null });
+  assert.equal(right.status, 200);
   const refused = await control.metric('d4gw_control_refused_total');
   assert.ok(refused['{reason="slowed"}']! > 0);
   assert.equal(await control.gateway.stop(), 0);

@@ -72,13 +72,8 @@ export class Gate {
    */
   login(request: Request, text: string): { session: Session; token: TokenRecord; cookie: string } {
     this.checkOrigin(request, false);
-    const waitMs = this.#throttle.waitMs(request.address);
-    if (waitMs > 0) throw this.#slowed(request, waitMs);
     const token = this.#registry.tokens.find(text);
-    if (!token) {
-      this.#throttle.failed(request.address);
-      throw this.#unauthorized('bad-token', request, 'Authentication failed');
-    }
+    if (!token) throw this.#wrong(request);
     this.#throttle.succeeded(request.address);
     const { session, value } = this.#sessions.open(token);
     const seconds = Math.floor((session.expiresAt - Date.now()) / 1000);
@@ -110,11 +105,19 @@ export class Gate {
     // The reference server takes the bare token; `Bearer` is what everybody else sends.
     const text = request.headers.authorization.replace(/^Bearer +/i, '').trim();
     const token = this.#registry.tokens.find(text);
-    if (token) return { token, actor: actorOf(token, request.address), session: undefined };
+    if (!token) throw this.#wrong(request);
+    return { token, actor: actorOf(token, request.address), session: undefined };
+  }
+
+  /**
+   * A wrong token. One that is right is never slowed: behind a proxy all have one address, and with 256
+   * bits nobody guesses one, however often he may try.
+   */
+  #wrong(request: Request): HttpProblem {
     const waitMs = this.#throttle.waitMs(request.address);
-    if (waitMs > 0) throw this.#slowed(request, waitMs);
+    if (waitMs > 0) return this.#slowed(request, waitMs);
     this.#throttle.failed(request.address);
-    throw this.#unauthorized('bad-token', request, 'Authentication failed');
+    return this.#unauthorized('bad-token', request, 'Authentication failed');
   }
 
   #byCookie(request: Request): Caller {

@@ -11,14 +11,14 @@ const FORGET_MS = 15 * 60_000;
 
 interface Record {
   failures: number;
-  /** Ms since the epoch: before it no login is looked at. */
+  /** Ms since the epoch: before it no wrong token is answered as such. */
   until: number;
   lastAt: number;
 }
 
 /**
  * Slows those who fail to log in, by address: after a few failures each further one doubles the
- * time for which no login from there is looked at. A /64 of IPv6 is one address.
+ * time for which those from there are told to wait, whatever they try but a right token. A /64 of IPv6 is one address.
  */
 export class Throttle {
   readonly #records = new Map<string, Record>();
@@ -28,7 +28,7 @@ export class Throttle {
     this.#max = max;
   }
 
-  /** How long, in ms, no login from this address is looked at; 0: it may try. */
+  /** How long, in ms, a wrong token from this address is answered so; 0: it may try. */
   waitMs(address: string, now = Date.now()): number {
     const record = this.#records.get(keyOf(address));
     return record ? Math.max(record.until - now, 0) : 0;
