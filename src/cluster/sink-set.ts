@@ -1,11 +1,12 @@
 import type { Logger } from 'pino';
 import type { Config, SinkConfig } from '../config/schema.js';
 import { messageOf } from '../errors.js';
+import { LateSink } from '../sinks/late-sink.js';
 import type { Sink } from '../sinks/sink.js';
 
 interface Seat {
   readonly name: string;
-  readonly sink: Sink;
+  sink: Sink;
   /** Removed by this revision: what it took is finished, then it is closed. */
   leaving: number | undefined;
   closing: Promise<void> | undefined;
@@ -13,6 +14,10 @@ interface Seat {
 
 export interface SinkSetEvents {
   make(slot: number, name: string, config: SinkConfig): Sink;
+  /** The worker's memory, where frames lie. */
+  memory: Uint8Array;
+  /** A sink takes again, as `SinkHost.drain`. */
+  drain(slot: number): void;
   /** Names by slot are others: they are to be on disk before a session is routed by them. */
   named(): void;
   /** Whether a session that the ledger has not taken yet uses a slot. */
@@ -65,6 +70,27 @@ export class SinkSet {
     const started = slots.map((slot) => this.sinks[slot]?.start?.());
     await Promise.allSettled(started);
     await Promise.all(started);
+  }
+
+  /**
+   * As `start`, when the worker begins: one that can't start is tried again, and keeps none of the
+   * others from working.
+   */
+  async begin(slots: readonly number[], sinks: Config['sinks']): Promise<void> {
+    const begun = slots.map(async (slot) => {
+      const seat = this.#seats[slot]!;
+      const { name, sink } = seat;
+      try {
+        await sink.start?.();
+      } catch (error) {
+        const make = (config = sinks[name]!) => this.#events.make(slot, name, config);
+        const drain = () => this.#events.drain(slot);
+        const { memory } = this.#events;
+        seat.sink = new LateSink({ sink, error, make, drain, memory, log: this.#log });
+        this.sinks[slot] = seat.sink;
+      }
+    });
+    await Promise.all(begun);
   }
 
   /**

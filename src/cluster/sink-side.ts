@@ -89,6 +89,8 @@ export class SinkSide {
     this.#sharers = countOf(options.slots);
     this.#sinks = new SinkSet(log, {
       make: (slot, name, sink) => createSink(name, sink, this.#host(slot, name, options)),
+      memory: new Uint8Array(memory.buffer),
+      drain: (slot) => this.#pipeline.drained(slot),
       named: () => this.#journal.renamed(),
       isUsed: (slot) => this.#pipeline.isUsed(slot),
       gone: (slot, revision) => {
@@ -139,17 +141,13 @@ export class SinkSide {
       setInterval(() => this.#pollRegistry(), REGISTRY_POLL_MS),
       setInterval(() => this.#tell(), STATS_MS),
     ];
-    this.#started = this.#start(made);
+    this.#started = this.#start(made, config.sinks);
     this.#reloading = this.#started;
   }
 
   /** Nothing comes before the sinks are ready: the primary waits for it. */
-  async #start(sinks: readonly number[]): Promise<void> {
-    try {
-      await this.#sinks.start(sinks);
-    } catch (error) {
-      return await ends(error);
-    }
+  async #start(made: readonly number[], sinks: Config['sinks']): Promise<void> {
+    await this.#sinks.begin(made, sinks);
     this.#consumer.sleep(this.#soon);
     this.#post({ t: 'started' });
   }

@@ -125,6 +125,8 @@ export interface SessionEnd {
 
 /** One verified frame in the worker's memory; valid during the call alone. Addresses in bytes. */
 export interface FrameRef {
+  /** Where it lies, if not in the worker's memory. */
+  memory?: Uint8Array;
   /** Address of the 62-byte header. */
   header: number;
   /** Address of the payload. */

@@ -1,12 +1,14 @@
 import { join } from 'node:path';
 import { GatewayError, messageOf } from '../errors.js';
-import { checkSpace } from '../storage/disk-space.js';
+import { checkSpace, hasSpace } from '../storage/disk-space.js';
 import { type Environment, hasEnvironment, openEnvironment } from '../storage/environment.js';
 import type { Amount } from './session-record.js';
 
 const FORMAT = 1;
 /** Address space, not memory or disk. */
 const MAP_BYTES = 1024 ** 3;
+/** Of the disk's reserve, what a commit leaves that makes room. */
+const RELEASE_SHARE = 1 / 4;
 /** Runs after which what was held of a dead run's sessions is forgotten. */
 const RUNS_KEPT = 8;
 
@@ -135,6 +137,7 @@ export class SpoolAccount {
    * Writes all that has changed, in one transaction.
    * @param changes.held custody of sessions by id; undefined: nobody will ask any more
    * @param changes.open OPEN records by ref; undefined: its END is in custody
+   * @param changes.isReleasing segments are removed after it: it may take of the disk's reserve
    * @throws Error where the disk refuses: nothing of it is written, and it may be given again
    */
   commit(
@@ -142,9 +145,10 @@ export class SpoolAccount {
     changes: {
       held: ReadonlyMap<string, Readonly<Amount> | undefined>;
       open: ReadonlyMap<number, Buffer | undefined>;
+      isReleasing?: boolean;
     } = { held: new Map(), open: new Map() },
   ): void {
-    checkSpace(this.#directory);
+    checkSpace(this.#directory, changes.isReleasing ? RELEASE_SHARE : 1);
     const db = this.#db;
     db.transactionSync(() => {
       void db.put('position', position);
@@ -160,6 +164,11 @@ export class SpoolAccount {
       }
     });
     this.#dirty.clear();
+  }
+
+  /** Not even a commit that makes room would fit. */
+  lacksRoom(): boolean {
+    return !hasSpace(this.#directory, RELEASE_SHARE);
   }
 
   /** Forgets sessions of runs so long ago that nobody asks for them any more. */

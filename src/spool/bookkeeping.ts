@@ -73,6 +73,10 @@ export class Bookkeeping {
   #cancelCommit: (() => void) | undefined;
   #delayMs = COMMIT_MS;
   #isRefused = false;
+  /** What was found at the opening is written, and numbers are set aside for what comes. */
+  isBegun = false;
+  /** Why the account could not be written last, and when (ms since the epoch). */
+  lastError: { text: string; at: number } | undefined;
 
   constructor(options: BookkeepingOptions) {
     this.#options = options;
@@ -85,15 +89,13 @@ export class Bookkeeping {
   }
 
   /**
-   * Writes what was found at the opening, before anything is appended.
-   * @throws Error where the disk refuses
+   * Writes what was found at the opening. Where the disk refuses, it is tried again, and nothing new may
+   * leave before: its numbers could be given out twice.
    */
   begin({ held, ended }: Pick<Recovered, 'held' | 'ended'>): void {
     for (const [id, amount] of held) this.#held.set(id, amount);
     for (const ref of ended) this.#open.set(ref, undefined);
-    this.#reserve();
-    this.#write();
-    this.#account.forgetOldRuns();
+    this.#commit(false);
   }
 
   opened({ ref, session }: SessionState): void {
@@ -251,6 +253,7 @@ export class Bookkeeping {
     if (this.#cancelCommit === undefined) return;
     this.#reserve();
     this.#write();
+    if (!this.isBegun) this.#begun();
     this.#cancelCommit();
     this.#cancelCommit = undefined;
     this.#remove();
@@ -307,6 +310,7 @@ export class Bookkeeping {
       if (!isLast) this.#reserve();
       this.#write();
       this.#isRefused = false;
+      if (!this.isBegun) this.#begun();
       this.#delayMs = Math.max(COMMIT_MS, (performance.now() - began) / COMMIT_TIME_SHARE_MAX);
     } catch (error) {
       if (!this.#isRefused) {
@@ -314,11 +318,20 @@ export class Bookkeeping {
         this.#options.log.error({ error: messageOf(error) }, text);
       }
       this.#isRefused = true;
+      this.lastError = { text: messageOf(error), at: this.#options.clock.now() };
       this.#delayMs = COMMIT_RETRY_MS;
       if (!isLast) this.soon();
+      // After a crash what is released and not there would count as dropped: the account comes first. But
+      // where it cannot be written for want of room, what is released is the only room there is.
+      if (!this.#account.lacksRoom()) return;
     }
-    // Even so: what is released makes room.
     this.#remove();
+  }
+
+  #begun(): void {
+    this.isBegun = true;
+    this.#account.forgetOldRuns();
+    this.#options.changed();
   }
 
   #write(): void {
@@ -329,7 +342,7 @@ export class Bookkeeping {
         reservedSeq: this.#reservedSeq,
         reservedRef: this.#reservedRef,
       },
-      { held: this.#held, open: this.#open },
+      { held: this.#held, open: this.#open, isReleasing: this.#removing.length > 0 },
     );
     this.#held = new Map();
     this.#open = new Map();

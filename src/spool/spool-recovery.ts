@@ -231,7 +231,8 @@ class SegmentRecovery {
       countedFrom: isPartly ? cursor : 0,
       isSealed: true,
     });
-    if (!isPartly) await writeIndex(segment.summary);
+    // It is no more than a short cut: a full disk must not keep the spool from being opened.
+    if (!isPartly) await writeIndex(segment.summary).catch(() => {});
     return segment;
   }
 }

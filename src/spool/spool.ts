@@ -132,7 +132,10 @@ export class Spool {
       clock,
       position: () => ({ seq: this.#assembler.lastSeq, ref: this.#assembler.lastRef }),
       custody: options.custody ?? (() => {}),
-      changed: () => this.#changed(),
+      changed: () => {
+        this.#changed();
+        if (this.#waiting.size > 0) this.#wakeReaders();
+      },
     });
     this.#writer = new Writer(this.#tail, this.#files, {
       dir,
@@ -188,12 +191,12 @@ export class Spool {
 
   /** The disk takes nothing at the moment: what is appended waits in memory. */
   get isFailing(): boolean {
-    return this.#writer.isFailing;
+    return this.#writer.isFailing || !this.#books.isBegun;
   }
 
   /** What the disk refused last, and when (ms since the epoch). */
   get lastError(): { text: string; at: number } | undefined {
-    return this.#writer.lastError;
+    return this.#books.isBegun ? this.#writer.lastError : this.#books.lastError;
   }
 
   /** Asks for no more until it calls those who asked by `onRoom`. What is appended is taken still. */
@@ -483,6 +486,7 @@ export class Spool {
   }
 
   #isOver(memoryBytes: number, maxBytes: number): boolean {
+    if (!this.#books.isBegun) return true;
     const unwritten = this.#tail.unwrittenBytes + this.#assembler.pendingBytes;
     return unwritten >= memoryBytes || this.#files.bytes + unwritten >= maxBytes;
   }
@@ -510,7 +514,8 @@ export class Spool {
       get isClosed() {
         return spool.#isClosed;
       },
-      inMemory: (seq) => this.#tail.at(seq),
+      // What is on the disk was given a number for good, what is in memory once the account says so.
+      inMemory: (seq) => (this.#books.isBegun ? this.#tail.at(seq) : undefined),
       onDisk: (seq) => this.#files.at(seq),
       more: () => this.#more(),
       given: (block) => this.#books.given(block),

@@ -10,12 +10,14 @@ const RESERVE_BYTES_MAX = 64 * 1024 * 1024;
  * buffer that is too short, and the process may die of it (`last_error` in its mdb.c); an
  * asynchronous transaction also rejects a promise that nobody can catch. The reserve leaves room
  * for others who write to the same file system meanwhile.
+ * @param share of the reserve that is enough
  */
-export function checkSpace(directory: string): void {
+export function checkSpace(directory: string, share = 1): void {
   const { free, reserve } = spaceOf(directory);
-  if (free < reserve) {
+  const kept = Math.ceil(reserve * share);
+  if (free < kept) {
     throw new Error(
-      `only ${free} bytes are left on the disk, and ${Math.ceil(reserve)} are kept free: make room`,
+      `only ${free} bytes are left on the disk, and ${kept} are kept free: make room`,
     );
   }
 }
@@ -29,6 +31,16 @@ export function checkRoomFor(directory: string, bytes: number): void {
   if (free - bytes >= 2 * reserve) return;
   const text = `no space for ${bytes} bytes more: ${free} are left on the disk: make room`;
   throw Object.assign(new Error(text), { code: 'ENOSPC' });
+}
+
+/** As `checkSpace`, where it is no error. A disk that does not tell is not known to be full. */
+export function hasSpace(directory: string, share = 1): boolean {
+  try {
+    const { free, reserve } = spaceOf(directory);
+    return free >= reserve * share;
+  } catch {
+    return true;
+  }
 }
 
 /** Whether so little is left that a writer of much should stop, lest transactions no longer fit. */

@@ -39,6 +39,8 @@ function setOf(make: (name: string) => TestSink): SinkSet {
     make: (_, name) => make(name) as unknown as Sink,
     named: () => {},
     isUsed: () => false,
+    memory: new Uint8Array(0),
+    drain: () => {},
     gone: () => {},
   });
 }

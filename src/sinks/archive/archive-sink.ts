@@ -120,7 +120,7 @@ export class ArchiveSink implements Sink {
     const ref = spool.openSession(new ArchivedSession(session, place.gateway, this.name));
     return {
       write: (frame: FrameRef) => {
-        spool.append(ref, memory, frame.header, HEADER_BYTES + frame.size);
+        spool.append(ref, frame.memory ?? memory, frame.header, HEADER_BYTES + frame.size);
         if (!spool.isFull) return true;
         this.#isPaused = true;
         return false;

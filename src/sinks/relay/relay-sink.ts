@@ -92,6 +92,7 @@ export class RelaySink implements Sink {
   readonly #parts: Part[] = [];
   /** The accounts outlive the worker: what they told when it began. */
   #droppedBefore: Record<string, Amount> = {};
+  #isStarted = false;
   /** The data path was asked for no more. */
   #isPaused = false;
   #stopPausing = () => {};
@@ -126,6 +127,7 @@ export class RelaySink implements Sink {
     for (const { upstream } of this.#parts) upstream.start();
     this.#spaceTimer = setInterval(() => this.#watchSpace(own), SPACE_MS);
     this.#watchSpace(own);
+    this.#isStarted = true;
   }
 
   /**
@@ -211,15 +213,19 @@ export class RelaySink implements Sink {
     return dropped;
   }
 
-  /** Whether a stream may leave; asked once, with its first frame where there is one. */
+  /**
+   * Whether a stream may leave; asked once, with its first frame where there is one. Before the start,
+   * of which the spools may have no part, it goes by the filters alone.
+   */
   declines(session: SinkSession, frame?: FrameRef): string | undefined {
     const config = this.#config;
     // The receiving end of a link finds loops by their hops.
     const filtered = filterReason(session, config);
-    const reason = filtered ?? (isLink(config.to) ? undefined : this.#loopReason(session, frame));
+    const isLoopFree = !this.#isStarted || isLink(config.to);
+    const reason = filtered ?? (isLoopFree ? undefined : this.#loopReason(session, frame));
     if (reason === undefined) return undefined;
     const { sensor, type } = session;
-    this.#own.spool.count(session, `filtered/${reason}`, 1, 0);
+    if (this.#isStarted) this.#own.spool.count(session, `filtered/${reason}`, 1, 0);
     this.#host.log.info({ session: session.id, sensor, type, reason }, 'a stream is not relayed');
     return reason;
   }
@@ -245,7 +251,8 @@ export class RelaySink implements Sink {
     const ref = spool.openSession(spooled);
     return {
       write: (frame: FrameRef) => {
-        spool.append(ref, host.memory, frame.header, HEADER_BYTES + frame.size);
+        const memory = frame.memory ?? host.memory;
+        spool.append(ref, memory, frame.header, HEADER_BYTES + frame.size);
         return !(spool.isFull || this.#isSpaceLow) || this.#pause();
       },
       sync: async () => {
@@ -306,11 +313,16 @@ export class RelaySink implements Sink {
       log: this.#host.log,
       custody: ({ id }, frames, bytes) => this.#custody(id, frames, bytes),
     });
-    this.#claims ??= new Claims(join(dir, '..', 'claims'));
-    const upstream = this.#sending.upstream(this.#claims)({ spool, dir });
-    const part = { spool, dir, upstream };
-    this.#parts.push(part);
-    return part;
+    try {
+      this.#claims ??= new Claims(join(dir, '..', 'claims'));
+      const upstream = this.#sending.upstream(this.#claims)({ spool, dir });
+      const part = { spool, dir, upstream };
+      this.#parts.push(part);
+      return part;
+    } catch (error) {
+      await spool.close();
+      throw error;
+    }
   }
 
   /** Asks for no more until there is room; with `drop-oldest` room is made. */
@@ -407,7 +419,10 @@ export class RelaySink implements Sink {
   #markOf(frame: FrameRef | undefined): string | undefined {
     if (!frame) return undefined;
     const at = frame.header + OFFSET_HMAC;
-    const hmac = this.#host.memory.subarray(at, at + Math.min(MARK_BYTES, HMAC_BYTES));
+    const hmac = (frame.memory ?? this.#host.memory).subarray(
+      at,
+      at + Math.min(MARK_BYTES, HMAC_BYTES),
+    );
     return Buffer.from(hmac).toString('hex');
   }
 }
