@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { prepareDataDir } from '../config/data-dir.js';
 import { LinkStore } from '../link/store.js';
-import { addToken, removeToken } from '../link/tokens.js';
+import { addToken, rebind, removeLink, removeToken } from '../link/tokens.js';
 import { iso } from '../registry/view.js';
 import { dataDirOf, type PlaceOptions } from './sensor-input.js';
 import { table } from './table.js';
@@ -47,12 +47,36 @@ export function linkCommand(out: Out = process.stdout): Command {
   const remove = command
     .command('remove')
     .argument('<name>', 'whose it is, as `link list` shows it')
-    .summary('remove a token')
-    .description('Removes a token: links that were opened with it end.');
-  withPlace(remove).action(async (name: string, options: PlaceOptions) => {
+    .option('--link', 'it is the id of a link: forget that one alone')
+    .summary('remove a token and its links')
+    .description(
+      'Removes a token: its links end, and how far they have come is forgotten. To give a gateway ' +
+        'another token and keep its links, see `link rebind`.',
+    );
+  withPlace(remove).action(async (name: string, options: PlaceOptions & { link?: true }) => {
     await withStore(options, async (store) => {
-      await removeToken(store, name);
-      out.write(`link token ${name} removed\n`);
+      if (options.link) {
+        await removeLink(store, name);
+        out.write(`link ${name} removed\n`);
+        return;
+      }
+      const links = await removeToken(store, name);
+      out.write(`link token ${name} removed, with ${links} links\n`);
+    });
+  });
+  const move = command
+    .command('rebind')
+    .argument('<from>', 'whose the links are')
+    .argument('<to>', 'whose they are to be')
+    .summary('give the links of one token to another')
+    .description(
+      'A link belongs to the token that first opened it, and no other can open it. This gives the ' +
+        'links of one token to another, such as a new one of the same gateway.',
+    );
+  withPlace(move).action(async (from: string, to: string, options: PlaceOptions) => {
+    await withStore(options, async (store) => {
+      const links = await rebind(store, from, to);
+      out.write(`${links} links of ${from} belong to ${to}\n`);
     });
   });
   return command;
@@ -82,13 +106,15 @@ function listText(
 ): string {
   if (tokens.length === 0 && links.length === 0) return 'no links: `d4gw link add` makes a token\n';
   const names = tokens.map(({ name, createdAt }) => [name, iso(createdAt)]);
-  const rows = links.map(({ link, gateway, position, at }) => [
+  const rows = links.map(({ link, gateway, position, at, token }) => [
     link,
     gateway,
+    token ?? '-',
     String(position),
     iso(at),
   ]);
   const lines = table(['TOKEN', 'CREATED'], names);
-  if (rows.length > 0) lines.push('', ...table(['LINK', 'GATEWAY', 'POSITION', 'AT'], rows));
+  if (rows.length > 0)
+    lines.push('', ...table(['LINK', 'GATEWAY', 'TOKEN', 'POSITION', 'AT'], rows));
   return `${lines.join('\n')}\n`;
 }

@@ -29,6 +29,8 @@ export type LinkErrorCode =
   | 'gap'
   | 'position'
   | 'token'
+  | 'owner'
+  | 'links'
   | 'stopping';
 
 export interface Hello {

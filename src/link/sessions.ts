@@ -15,7 +15,7 @@ import { type HeldSession, isLinkKey } from './store.js';
  */
 const OPEN_BYTES_MAX = 500_000;
 /** Sessions of one link that go on at once, and what their OPENs may tell together. */
-const SESSIONS_MAX = 250_000;
+export const SESSIONS_MAX = 250_000;
 const OPENS_BYTES_MAX = 256 * 1024 * 1024;
 
 /** One of our sessions, fed with another gateway's. */

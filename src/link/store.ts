@@ -20,6 +20,11 @@ import { type Environment, hasEnvironment, openEnvironment } from '../storage/en
 const FORMAT = 1;
 /** Address space, not memory or disk. */
 const MAP_BYTES = 4 * 1024 ** 3;
+/**
+ * Of one token: a gateway has one for each worker and relay, and a new one when its spool began anew. Whoever
+ * has a token can make up ids, and each is kept.
+ */
+export const LINKS_PER_TOKEN_MAX = 256;
 /** A link's name for itself, and for its sessions: they are parts of keys. */
 const KEY_FORM = /^[A-Za-z0-9._:-]{1,96}$/;
 
@@ -36,7 +41,12 @@ export interface LinkState {
   /** Id of the gateway at the other end. */
   gateway: string;
   at: number;
+  /** Name of the token that it belongs to: no other may open it. A link of an older release has none yet. */
+  token?: string;
 }
+
+/** Why a link may not be opened with a token. */
+export type LinkRefusal = 'token' | 'owner' | 'links';
 
 /** What a sink holds, of a session from its beginning on. */
 export interface HeldSink extends Amount {
@@ -115,8 +125,7 @@ export class LinkStore {
     return this.#get<LinkToken>(`token/${name}`);
   }
 
-  /** @param token undefined: removes it */
-  setToken(name: string, token: LinkToken | undefined): Promise<void> {
+  setToken(name: string, token: LinkToken): Promise<void> {
     return this.#write(() => this.#put(`token/${name}`, token));
   }
 
@@ -126,6 +135,72 @@ export class LinkStore {
 
   links(): (LinkState & { link: string })[] {
     return this.#entries('link').map(([link, state]) => ({ link, ...(state as LinkState) }));
+  }
+
+  /**
+   * Gives a link to the token that first opens it.
+   * @returns why it may not be opened with this one
+   * @throws GatewayError D4GW_E_LINK
+   */
+  async bind(
+    link: string,
+    gateway: string,
+    token: { name: string; hash: string },
+  ): Promise<LinkRefusal | undefined> {
+    const owner = this.link(link)?.token;
+    if (owner !== undefined) return owner === token.name ? undefined : 'owner';
+    let refusal: LinkRefusal | undefined;
+    await this.#write(() => {
+      const { name, hash } = token;
+      const state = this.#db.get(`link/${link}`) as LinkState | undefined;
+      if ((this.#db.get(`token/${name}`) as LinkToken | undefined)?.hash !== hash)
+        refusal = 'token';
+      else if (state?.token !== undefined && state.token !== name) refusal = 'owner';
+      else if (this.#linksOf(name).length >= LINKS_PER_TOKEN_MAX) refusal = 'links';
+      else
+        this.#put(`link/${link}`, { position: 0, gateway, at: Date.now(), ...state, token: name });
+    });
+    return refusal;
+  }
+
+  /** All links of one token are another's from now on. @returns how many */
+  async rebind(from: string, to: string): Promise<number> {
+    let count = 0;
+    await this.#write(() => {
+      const links = this.#linksOf(from);
+      for (const [link, state] of links) this.#put(`link/${link}`, { ...state, token: to });
+      count = links.length;
+    });
+    return count;
+  }
+
+  /** Removes a token, and all that is kept of its links. @returns how many */
+  async removeToken(name: string): Promise<number> {
+    let count = 0;
+    await this.#write(() => {
+      const links = this.#linksOf(name);
+      for (const [link] of links) this.#forgetLink(link);
+      this.#put(`token/${name}`, undefined);
+      count = links.length;
+    });
+    return count;
+  }
+
+  /** Removes all that is kept of a link. */
+  removeLink(link: string): Promise<void> {
+    return this.#write(() => this.#forgetLink(link));
+  }
+
+  #linksOf(token: string): [string, LinkState][] {
+    const links = range(this.#db, 'link') as [string, LinkState][];
+    return links.filter(([, state]) => state.token === token);
+  }
+
+  #forgetLink(link: string): void {
+    this.#put(`link/${link}`, undefined);
+    for (const [session] of range(this.#db, `held/${link}`)) {
+      this.#put(`held/${link}/${session}`, undefined);
+    }
   }
 
   /** Sessions of a link that are not behind its position. */
@@ -188,7 +263,10 @@ export class LinkStore {
     });
   }
 
-  /** One of our sessions is over, and what is held of the other gateway's is known. */
+  /**
+   * One of our sessions is over, and what is held of the other gateway's is known; nothing is kept of a
+   * link that was removed.
+   */
   settle(
     ours: string,
     attempt: Attempt,
@@ -196,7 +274,8 @@ export class LinkStore {
     sinks: readonly string[],
   ): Promise<void> {
     return this.#write(() => {
-      this.#put(`held/${attempt.link}/${attempt.session}`, held);
+      const isKnown = this.#db.get(`link/${attempt.link}`) !== undefined;
+      if (isKnown) this.#put(`held/${attempt.link}/${attempt.session}`, held);
       this.#put(`attempt/${ours}`, undefined);
       for (const sink of sinks) {
         this.#put(`part/${ours}/${sink}`, undefined);
@@ -207,7 +286,8 @@ export class LinkStore {
 
   /**
    * All of a link up to a position is on disk. A position that is there already stays, if it is
-   * further on: a commit may outlive the connection that asked for it.
+   * further on: a commit may outlive the connection that asked for it. Of a link that was removed nothing
+   * is written.
    * @param over sessions whose end is behind it: nothing of them comes again
    * @param rests of our sessions, by `<our session>/<sink>`: what is on disk nowhere else
    */
@@ -219,8 +299,9 @@ export class LinkStore {
   ): Promise<void> {
     return this.#write(() => {
       const known = this.#db.get(`link/${link}`) as LinkState | undefined;
-      const position = Math.max(known?.position ?? 0, state.position);
-      this.#put(`link/${link}`, { ...state, position });
+      if (known === undefined) return;
+      const position = Math.max(known.position, state.position);
+      this.#put(`link/${link}`, { ...known, ...state, position });
       for (const session of over) this.#put(`held/${link}/${session}`, undefined);
       for (const [key, rest] of rests) this.#put(`rest/${key}`, rest);
     });
@@ -257,8 +338,12 @@ export class LinkStore {
   /** Those whose key begins with `prefix/`, by what follows it. */
   #entries(prefix: string): [string, unknown][] {
     this.#db.resetReadTxn();
-    // '0' follows '/'.
-    const range = this.#db.getRange({ start: `${prefix}/`, end: `${prefix}0` });
-    return Array.from(range, ({ key, value }) => [key.slice(prefix.length + 1), value]);
+    return range(this.#db, prefix);
   }
+}
+
+function range(db: Environment, prefix: string): [string, unknown][] {
+  // '0' follows '/'.
+  const found = db.getRange({ start: `${prefix}/`, end: `${prefix}0` });
+  return Array.from(found, ({ key, value }) => [key.slice(prefix.length + 1), value]);
 }

@@ -31,10 +31,39 @@ export async function addToken(store: LinkStore, name: string): Promise<string> 
   return token;
 }
 
-/** @throws GatewayError D4GW_E_LINK where there is none of that name */
-export async function removeToken(store: LinkStore, name: string): Promise<void> {
-  if (!store.token(name)) {
-    throw new GatewayError('D4GW_E_LINK', `no link token ${JSON.stringify(name)}: see link list`);
+/**
+ * Removes a token with its links.
+ * @returns how many links it had
+ * @throws GatewayError D4GW_E_LINK where there is none of that name
+ */
+export async function removeToken(store: LinkStore, name: string): Promise<number> {
+  checkToken(store, name);
+  return await store.removeToken(name);
+}
+
+/**
+ * Forgets one link.
+ * @throws GatewayError D4GW_E_LINK where there is none of that id
+ */
+export async function removeLink(store: LinkStore, link: string): Promise<void> {
+  if (!store.link(link)) {
+    throw new GatewayError('D4GW_E_LINK', `no link ${JSON.stringify(link)}: see link list`);
   }
-  await store.setToken(name, undefined);
+  await store.removeLink(link);
+}
+
+/**
+ * Gives the links of one token to another.
+ * @returns how many
+ * @throws GatewayError D4GW_E_LINK where one of them is none
+ */
+export async function rebind(store: LinkStore, from: string, to: string): Promise<number> {
+  checkToken(store, from);
+  checkToken(store, to);
+  return await store.rebind(from, to);
+}
+
+function checkToken(store: LinkStore, name: string): void {
+  if (store.token(name)) return;
+  throw new GatewayError('D4GW_E_LINK', `no link token ${JSON.stringify(name)}: see link list`);
 }

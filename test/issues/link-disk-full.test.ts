@@ -131,6 +131,8 @@ test('a session that was over before it could be noted is not noted afterwards',
 test('the position of a link never falls', async () => {
   const store = LinkStore.open(tempDir());
   const state = (position: number) => ({ position, gateway: 'sender', at: 1 });
+  await store.setToken('sender', { hash: 'hash', createdAt: 1 });
+  await store.bind('link', 'sender', { name: 'sender', hash: 'hash' });
   await store.commit('link', state(9), [], new Map());
   await store.commit('link', state(4), [], new Map());
   assert.equal(store.link('link')?.position, 9);

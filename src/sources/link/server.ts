@@ -4,7 +4,8 @@ import { messageOf } from '../../errors.js';
 import type { LinkMark } from '../../link/keeper.js';
 import type { Hello } from '../../link/messages.js';
 import { LinkReceiver } from '../../link/receiver.js';
-import type { LinkStore } from '../../link/store.js';
+import { SESSIONS_MAX } from '../../link/sessions.js';
+import { LINKS_PER_TOKEN_MAX, type LinkRefusal, type LinkStore } from '../../link/store.js';
 import { Reject } from '../../wire/reject.js';
 import type { Origin } from '../connection.js';
 import type { UpgradeRequest } from '../websocket/upgrade.js';
@@ -29,6 +30,12 @@ export interface LinkServerEvents {
   /** The link is not ours any more. */
   free(link: string, claim: number): void;
 }
+
+const REFUSALS: Readonly<Record<LinkRefusal, string>> = {
+  token: 'its token was removed',
+  owner: 'it belongs to another token; d4gw link rebind, at the receiver, gives it to this one',
+  links: `its token has ${LINKS_PER_TOKEN_MAX} links, and may have no more; d4gw link remove forgets old ones`,
+};
 
 interface Connection {
   readonly id: number;
@@ -157,10 +164,17 @@ export class LinkServer {
       receiver.fail('busy', detail);
       return;
     }
+    const held = this.#store.heldOf(link);
+    if (held.size > SESSIONS_MAX) {
+      const detail = `of ${held.size} of its sessions the end never came; d4gw link remove forgets it`;
+      this.#log.error({ link, gateway }, `link refused: ${detail}`);
+      receiver.fail('links', detail);
+      return;
+    }
     const position = this.#store.link(link)?.position ?? 0;
     const fields = { link, gateway, token: token.name, address: origin.address, position };
     this.#log.info(fields, 'link opened');
-    receiver.granted({ position, held: this.#store.heldOf(link) });
+    receiver.granted({ position, held });
   }
 
   /** Another connection wants the link. */
@@ -205,8 +219,25 @@ export class LinkServer {
     }
   }
 
-  #claim(connection: Connection, { link }: Hello): void {
-    this.#events.claim(link, connection.id);
+  /** Whoever may not have the link is refused before the connection that has it is ended. */
+  #claim(connection: Connection, { link, gateway }: Hello): void {
+    const { id, token, receiver, origin } = connection;
+    const fields = { link, gateway, token: token.name, address: origin.address };
+    const taken = (refusal: LinkRefusal | undefined) => {
+      if (!this.#connections.has(id)) return;
+      if (refusal === undefined) {
+        this.#events.claim(link, id);
+        return;
+      }
+      const detail = REFUSALS[refusal];
+      this.#log.error(fields, `link refused: ${detail}`);
+      receiver.fail(refusal, detail);
+    };
+    const failed = (error: unknown) => {
+      this.#log.error({ ...fields, error: messageOf(error) }, 'link held up: it cannot be noted');
+      receiver.fail('busy', 'the link cannot be noted');
+    };
+    void this.#store.bind(link, gateway, token).then(taken, failed);
   }
 
   #commit(connection: Connection, position: number, over: readonly string[]): boolean {

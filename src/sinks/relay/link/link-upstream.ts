@@ -25,7 +25,7 @@ const WATCH_MS = 1_000;
 const DRAIN_SHARE = 0.5;
 const POLL_MS = 20;
 /** Errors that nothing but an operator mends. */
-const LASTING: readonly string[] = ['version', 'loop', 'token'];
+const LASTING: readonly string[] = ['version', 'loop', 'token', 'owner', 'links'];
 const REFUSED = /link token|no \/link/;
 
 export interface LinkContext {
