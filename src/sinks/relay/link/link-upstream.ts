@@ -235,11 +235,16 @@ export class LinkUpstream implements Upstream {
 
   #acknowledged(blocks: readonly SpoolBlock[]): void {
     const { account, cursor } = this.#spool;
-    for (const { sessions, lastSeq } of blocks) {
+    for (const block of blocks) {
       // Given up while it was on its way: it is counted as dropped.
-      if (lastSeq <= cursor) continue;
-      for (const { session, frames, bytes } of sessions) {
-        account.add(session.sensor, session.type, 'sent', frames, bytes);
+      if (block.lastSeq <= cursor) continue;
+      for (const { ref, session, frames, bytes } of block.sessions) {
+        const { sensor, type } = session;
+        const lost = this.#log.lostOf(block, ref);
+        account.add(sensor, type, 'sent', frames - lost.frames, bytes - lost.bytes);
+        if (lost.frames > 0) {
+          account.add(sensor, type, 'dropped/damaged', lost.frames, lost.bytes);
+        }
       }
     }
     const last = blocks.at(-1);

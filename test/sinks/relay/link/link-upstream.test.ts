@@ -179,6 +179,32 @@ describe('a link to a gateway', async () => {
     await sending.stop();
   });
 
+  /** It was counted as sent. */
+  test('a frame that memory has damaged is left out, and counts as dropped', async () => {
+    const sending = await Sending.start({ port, token, ca });
+    const sensor = new Sensor(uuidOf(0x48));
+    await until(() => sending.logged(/link opened/).length === 1, 'the link is open');
+    const lines = linesOf(100, 'damaged');
+    sending.session(sensor, lines);
+    const reader = sending.spool.blocks(0, false);
+    const damaged = reader.next().then((block) => {
+      const at = block!.bytes.indexOf(lines[50]!);
+      block!.bytes[at + 3]! ^= 1;
+    });
+    await damaged;
+    reader.close();
+    await sending.through();
+    const { amounts } = sending.spool.account.streams[0]!;
+    assert.deepEqual([amounts.sent?.frames, amounts['dropped/damaged']?.frames], [99, 1]);
+    const bytes = Buffer.byteLength(lines[50]!);
+    assert.equal(amounts['dropped/damaged']?.bytes, bytes);
+    assert.equal(
+      storedOf(receiver, sensor.uuid).toString(),
+      lines.filter((_, index) => index !== 50).join(''),
+    );
+    await sending.stop();
+  });
+
   test('a session that is not taken costs itself alone, and is told of', async () => {
     const sending = await Sending.start({ port, token, ca });
     const forged = new Sensor(uuidOf(0x50), 3, 'not the key');
