@@ -308,7 +308,8 @@ export class RelaySink implements Sink {
     const spool = await Spool.open({
       dir,
       ...this.#bounds,
-      persist: 'behind',
+      // What a link has sent and not written may come again by another link, and would be sent twice.
+      persist: isLink(this.#config.to) ? 'always' : 'behind',
       compress: 'none',
       log: this.#host.log,
       custody: ({ id }, frames, bytes) => this.#custody(id, frames, bytes),
