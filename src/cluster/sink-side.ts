@@ -280,8 +280,8 @@ export class SinkSide {
   }
 
   #makeKeeper(sinks: readonly string[]): LinkKeeper {
-    const syncJournal = () => this.#journal.sync();
-    return new LinkKeeper(this.#links, sinks, syncJournal, this.#log, {
+    const forceJournal = () => this.#journal.force();
+    return new LinkKeeper(this.#links, sinks, forceJournal, this.#log, {
       committed: (link, position) => this.#post({ t: 'link-committed', link, position }),
       released: (link, claim) => this.#post({ t: 'link-released', link, claim }),
     });

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fdatasync, mkdirSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { promisify } from 'node:util';
 import { GatewayError, messageOf } from '../errors.js';
+import { syncDirectory } from '../sinks/files/directories.js';
 import type { FileJournal, SinkSession } from '../sinks/sink.js';
 import { NOTHING } from './amounts.js';
 import { encodeFileRow, FileRow, type FileRowOwner, isMetaPart } from './file-row.js';
@@ -25,8 +27,12 @@ import type { Amount } from './totals.js';
 const FILES_PER_SESSION = 4;
 /** Rows of one buffer of images, and so the most that are written at once. */
 const CHUNK_ROWS = 128;
+/** What is written again at once, where it could not be forced. */
+const AGAIN_BYTES = 1024 * 1024;
 const DIRECTORY_MODE = 0o700;
 const FILE_MODE = 0o600;
+
+const forceData = promisify(fdatasync);
 
 export interface JournalOptions {
   /** The sinks' names; their order is that of the sink indexes. At most 16; may change: `renamed`. */
@@ -65,6 +71,12 @@ export class LedgerJournal implements FileJournal, RowOwner, FileRowOwner {
   readonly #unfreed = new Set<number>();
   #fd: number;
   #faulty = false;
+  #isNameForced = false;
+  /** The last attempt to force it failed. */
+  #isDoubtful = false;
+  #isForcing = false;
+  #forcing: Promise<boolean> | undefined;
+  #nextForce: Promise<boolean> | undefined;
 
   /**
    * Creates the journal; its directory too.
@@ -98,7 +110,7 @@ export class LedgerJournal implements FileJournal, RowOwner, FileRowOwner {
     this.#dirty = new Uint8Array(sessions);
     try {
       mkdirSync(dirname(path), { recursive: true, mode: DIRECTORY_MODE });
-      this.#fd = openSync(path, 'wx', FILE_MODE);
+      this.#fd = openSync(path, 'wx+', FILE_MODE);
     } catch (error) {
       throw new GatewayError('D4GW_E_LEDGER', `cannot create the journal: ${messageOf(error)}`, {
         cause: error,
@@ -200,6 +212,58 @@ export class LedgerJournal implements FileJournal, RowOwner, FileRowOwner {
   }
 
   /**
+   * As `sync`, and on the disk, under its name: after a power failure it says what it said. Who asks
+   * while it is being forced waits for the next time, which is one for all.
+   */
+  force(): Promise<boolean> {
+    this.#nextForce ??= (this.#forcing ?? Promise.resolve()).then(() => {
+      this.#nextForce = undefined;
+      const forced = this.#force();
+      this.#forcing = forced.finally(() => {
+        this.#forcing = undefined;
+      });
+      return forced;
+    });
+    return this.#nextForce;
+  }
+
+  async #force(): Promise<boolean> {
+    if (!this.sync()) return false;
+    const fd = this.#fd;
+    this.#isForcing = true;
+    try {
+      if (this.#isDoubtful) this.#writeAgain();
+      this.#isDoubtful = true;
+      await forceData(fd);
+      this.#isDoubtful = false;
+      if (!this.#isNameForced) {
+        const directory = dirname(this.path);
+        await syncDirectory(directory);
+        await syncDirectory(dirname(directory));
+        this.#isNameForced = true;
+      }
+      return true;
+    } catch (error) {
+      this.#onFault?.(error as Error);
+      return false;
+    } finally {
+      this.#isForcing = false;
+      if (this.#fd < 0) closeSync(fd);
+    }
+  }
+
+  /** What could not be forced the kernel takes for written: it would never come to the disk. */
+  #writeAgain(): void {
+    const buffer = Buffer.alloc(AGAIN_BYTES);
+    for (let at = 0; ; ) {
+      const bytes = readSync(this.#fd, buffer, 0, buffer.length, at);
+      if (bytes === 0) return;
+      this.#write(buffer, at, 0, bytes);
+      at += bytes;
+    }
+  }
+
+  /**
    * Writes what is left and closes the file. It is removed when no session's totals and no file
    * remain in it; otherwise the next start recovers it.
    */
@@ -208,7 +272,7 @@ export class LedgerJournal implements FileJournal, RowOwner, FileRowOwner {
     const written = this.sync();
     if (written) this.#try(CLOSED_MARK.bytes, CLOSED_MARK.at);
     const filesLeft = this.#filesUsed - this.#freeFiles.length;
-    closeSync(this.#fd);
+    if (!this.#isForcing) closeSync(this.#fd);
     this.#fd = -1;
     if (this.#sessions.size === 0 && filesLeft === 0) rmSync(this.path, { force: true });
   }

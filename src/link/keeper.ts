@@ -72,7 +72,7 @@ export class LinkKeeper {
   readonly #store: LinkStore;
   /** By slot; '' where there is none. */
   readonly #sinks: readonly string[];
-  readonly #syncJournal: () => boolean;
+  readonly #forceJournal: () => boolean | Promise<boolean>;
   readonly #log: Logger;
   readonly #events: KeeperEvents;
   readonly #links = new Map<string, Link>();
@@ -87,13 +87,13 @@ export class LinkKeeper {
   constructor(
     store: LinkStore,
     sinks: readonly string[],
-    syncJournal: () => boolean,
+    forceJournal: () => boolean | Promise<boolean>,
     log: Logger,
     events: KeeperEvents,
   ) {
     this.#store = store;
     this.#sinks = sinks;
-    this.#syncJournal = syncJournal;
+    this.#forceJournal = forceJournal;
     this.#log = log;
     this.#events = events;
     const { pid } = process;
@@ -213,7 +213,7 @@ export class LinkKeeper {
         found: await session.fanout?.sync(),
       }));
       const [synced] = await Promise.all([Promise.all(syncs), ...closing]);
-      if (!this.#syncJournal()) throw new Error('the journal cannot be written');
+      if (!(await this.#forceJournal())) throw new Error('the journal cannot be written');
       this.#note();
       const rests = new Map<string, Rest>();
       for (const { session, found } of synced) {

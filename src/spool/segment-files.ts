@@ -5,6 +5,7 @@ import { messageOf } from '../errors.js';
 import { DIRECT_BYTES_MIN, DirectAccess, openDirect } from '../sinks/files/direct.js';
 import { syncDirectory } from '../sinks/files/directories.js';
 import { checkRoomFor } from '../storage/disk-space.js';
+import { writeAgain } from '../storage/write-again.js';
 import { padded } from './layout.js';
 import { type LiveBlock, prefaceOf } from './live-block.js';
 import { Segment, segmentPath, writeIndex } from './segment.js';
@@ -21,6 +22,8 @@ interface Active {
   readonly opened: Set<number>;
   /** How much of it is known to be on the disk. */
   syncedBytes: number;
+  /** The last attempt to force it failed: what is behind `syncedBytes` is written again first. */
+  isDoubtful: boolean;
 }
 
 /** The segment files of a spool, oldest first, the last of which may be growing. */
@@ -148,8 +151,11 @@ export class SegmentFiles {
   async #sync(): Promise<void> {
     const active = this.#active;
     if (active !== undefined && active.syncedBytes < active.segment.bytes) {
-      const { bytes } = active.segment;
+      const { bytes, path } = active.segment;
+      if (active.isDoubtful) await writeAgain(active.handle, path, active.syncedBytes, bytes);
+      active.isDoubtful = true;
       await active.handle.datasync();
+      active.isDoubtful = false;
       active.syncedBytes = bytes;
     }
     if (this.#isDirectorySynced) return;
@@ -227,7 +233,15 @@ export class SegmentFiles {
       isSealed: false,
     });
     this.#segments.push(segment);
-    this.#active = { segment, handle, direct: undefined, opened: new Set(), syncedBytes: 0 };
+    const opened = new Set<number>();
+    this.#active = {
+      segment,
+      handle,
+      direct: undefined,
+      opened,
+      syncedBytes: 0,
+      isDoubtful: false,
+    };
     return this.#active;
   }
 }

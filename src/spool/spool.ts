@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { GatewayError, messageOf } from '../errors.js';
 import { type Clock, SYSTEM_CLOCK } from '../sinks/files/clock.js';
+import { syncDirectories } from '../sinks/files/directories.js';
 import { SpoolAccount } from './account.js';
 import { Ages } from './ages.js';
 import { Assembler, type SessionState } from './assembler.js';
@@ -80,7 +81,8 @@ export class Spool {
    */
   static async open(options: SpoolOptions): Promise<Spool> {
     try {
-      await mkdir(options.dir, { recursive: true });
+      const first = await mkdir(options.dir, { recursive: true });
+      if (first !== undefined) await syncDirectories(options.dir, first);
     } catch (cause) {
       throw new GatewayError('D4GW_E_SPOOL', `${options.dir}: ${messageOf(cause)}`, { cause });
     }

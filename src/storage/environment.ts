@@ -1,5 +1,13 @@
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { open, type RootDatabase, type RootDatabaseOptions } from 'lmdb';
 import { checkSpace } from './disk-space.js';
 
@@ -60,11 +68,26 @@ export function openEnvironment(directory: string, options: EnvironmentOptions):
     if (found !== undefined && found !== format) {
       throw new Error(`its format is ${found}, made by another release; this one reads ${format}`);
     }
-    if (found === undefined && !readOnly) db.putSync('format', format);
+    if (found === undefined && !readOnly) {
+      db.putSync('format', format);
+      if (!isLateToDisk) forceName(directory);
+    }
     return db;
   } catch (error) {
     void db.close();
     throw error;
+  }
+}
+
+/** What is committed promises the disk: so does the file's name. */
+function forceName(directory: string): void {
+  for (const at of [directory, dirname(directory)]) {
+    const descriptor = openSync(at, 'r');
+    try {
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
   }
 }
 

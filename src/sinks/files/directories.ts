@@ -29,6 +29,20 @@ export async function syncDirectory(path: string): Promise<void> {
 }
 
 /**
+ * Puts a directory's entries on the disk, and those of all above it, up to `root`'s own name: where the
+ * directory that has that may not be read, it is its owner's to force.
+ */
+export async function syncDirectories(path: string, root: string): Promise<void> {
+  for (let at = path; at.length >= root.length; at = dirname(at)) {
+    await syncDirectory(at);
+    if (at === dirname(at)) return;
+  }
+  await syncDirectory(dirname(root)).catch((error: unknown) => {
+    if (!hasCode(error, 'EACCES')) throw error;
+  });
+}
+
+/**
  * The sink's directory and those below. One that was removed is made again. One that was moved
  * away is waited for: what was stored in it is not gone, and its files are still being written.
  */
@@ -42,6 +56,11 @@ export class Directories {
   constructor(root: string, sync: boolean) {
     this.#root = root;
     this.#sync = sync;
+  }
+
+  /** Puts the names of `path` and of all above it on the disk, up to the root's. */
+  force(path: string): Promise<void> {
+    return syncDirectories(path, this.#root);
   }
 
   /** Makes `path`, at or below the root, with all above it. */

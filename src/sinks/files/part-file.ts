@@ -2,6 +2,7 @@ import { fstatSync } from 'node:fs';
 import { copyFile, type FileHandle, open, rename, stat, unlink } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { dirname, join } from 'node:path';
+import { writeAgain } from '../../storage/write-again.js';
 import type { FileRecord, SinkSession } from '../sink.js';
 import type { FilesContext, FilesSinkOptions } from './context.js';
 import { DIRECT_ALIGNMENT_BYTES, nextStep } from './direct.js';
@@ -67,6 +68,9 @@ export class PartFile {
   #directory = '';
   #finalPath = '';
   #isDirty = false;
+  /** Of them, what was forced to the disk; and whether the last attempt failed. */
+  #forcedBytes = 0;
+  #isDoubtful = false;
   /** Its directory is on the disk since it was made. */
   #isNameForced = false;
   /** Its last step is still to be done: its directory is to be put on the disk. */
@@ -126,8 +130,14 @@ export class PartFile {
       await this.#firstFree(0, (number) =>
         this.#createMeta(join(directory, numbered(base, number)), number, before),
       );
-      if (this.#options.fsync === 'always') await syncDirectory(directory);
+      if (this.#isLinked) await this.#directories.force(directory);
+      else if (this.#options.fsync === 'always') await syncDirectory(directory);
     });
+  }
+
+  /** It serves a gateway link, which acknowledges what is on the disk. */
+  get #isLinked(): boolean {
+    return this.#session.resume !== undefined;
   }
 
   /** Writes `data`, from `chunk.written` on, behind what has been written. */
@@ -153,7 +163,7 @@ export class PartFile {
   async sync(): Promise<void> {
     if (!this.#isDirty) return;
     this.#context.unsynced.delete(this);
-    await this.#use(({ handle }) => handle.datasync());
+    await this.#datasync();
     this.#isDirty = false;
   }
 
@@ -161,16 +171,29 @@ export class PartFile {
   async force(): Promise<void> {
     if (this.record === undefined) return;
     this.#context.unsynced.delete(this);
-    await this.#use(({ handle }) => handle.datasync());
+    await this.#datasync();
     this.#isDirty = false;
     if (this.#isNameForced) return;
-    await syncDirectory(this.#directory);
+    await this.#directories.force(this.#directory);
     this.#isNameForced = true;
+  }
+
+  /** What could not be forced the kernel takes for written: then it is written again before. */
+  async #datasync(): Promise<void> {
+    await this.#use(async ({ handle }) => {
+      const bytes = this.diskBytes;
+      if (this.#isDoubtful) await writeAgain(handle, this.path, this.#forcedBytes, bytes);
+      this.#isDoubtful = true;
+      await handle.datasync();
+      this.#isDoubtful = false;
+      this.#forcedBytes = bytes;
+    });
   }
 
   /** Runs `task` on the open file, for what is no appending. */
   async use<T>(task: (handle: FileHandle) => Promise<T>): Promise<T> {
     this.#isDirty = this.#options.fsync !== 'never';
+    this.#forcedBytes = 0;
     return await this.#use(({ handle }) => task(handle));
   }
 
@@ -315,7 +338,7 @@ export class PartFile {
       handle = await open(part, 'wx');
       if (await exists(path)) throw refusal('EEXIST', `${path} exists`);
       await writeAll(handle, meta.bytes, { written: 0 }, 0);
-      if (options.fsync !== 'never') await handle.datasync();
+      if (options.fsync !== 'never' || this.#isLinked) await handle.datasync();
       await rename(part, path);
       this.#metaNumber = number;
       this.#owner.metaStored();
@@ -400,7 +423,7 @@ export class PartFile {
 
   async #rename(): Promise<void> {
     const { fsync } = this.#options;
-    const isForced = fsync === 'always' || this.#session.resume !== undefined;
+    const isForced = fsync === 'always' || this.#isLinked;
     await (isForced ? this.force() : this.sync());
     await this.#context.fds.close(this);
     let target = this.#finalPath;
