@@ -134,6 +134,8 @@ export class SinkSet {
       if (!seat) return;
       if (slots[slot] !== seat.name) {
         seat.leaving ??= revision;
+        // Its sessions would wait for a start that nobody wants any more.
+        if (seat.sink instanceof LateSink) seat.sink.giveUp();
         return;
       }
       seat.leaving = undefined;

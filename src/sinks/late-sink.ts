@@ -91,6 +91,11 @@ export class LateSink implements Sink {
     return this.#closing;
   }
 
+  /** It is not wanted any more: if it has not started, nothing waits for it from now on. */
+  giveUp(): void {
+    if (!this.#isStarted) void this.close(DISCARD_DEADLINE_MS);
+  }
+
   async #close(deadlineMs: number): Promise<void> {
     const until = performance.now() + deadlineMs;
     this.#stop.abort();
@@ -103,6 +108,7 @@ export class LateSink implements Sink {
     }
     for (const stream of this.#waiting) stream.giveUp();
     this.#waiting.clear();
+    if (!this.#isStarted) this.#options.drain();
   }
 
   async #run(): Promise<void> {
