@@ -101,7 +101,7 @@ function failingRepair(failures: number, random: (below: number) => number): Rep
     const fail = () => {
       throw new Error('no room');
     };
-    if (random(2) === 0) await repairPart(path, signal, fail);
+    if (random(2) === 0) await repairPart(path, signal, undefined, fail);
     return fail();
   };
 }
