@@ -154,14 +154,16 @@ function seriesIds(form: 'quick' | 'full'): Set<string> {
 
 test('the quick form measures every target, but those that name the full one, which it has', () => {
   const ids = { quick: seriesIds('quick'), full: seriesIds('full') };
-  const { ratios, limits } = readTargets();
+  const { ratios, limits, machines } = readTargets();
   const long = ratios.filter(({ form }) => form === 'full');
   assert.equal(long.length, 4, 'relays, and what takes its time');
   for (const { form = 'quick', of, over } of ratios) {
     for (const reference of [of, over])
       assert.ok(ids[form].has(reference.split('#')[0]!), reference);
   }
-  for (const { of } of limits) assert.ok(ids.quick.has(of.split('#')[0]!), of);
+  for (const { of } of [limits, machines.map((own) => own.limits)].flat(2)) {
+    assert.ok(ids.quick.has(of.split('#')[0]!), of);
+  }
 });
 
 test('the full form has every cell of the matrix once', () => {
