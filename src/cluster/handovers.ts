@@ -27,6 +27,8 @@ interface Handover {
  */
 export class Handovers {
   readonly #open = new Map<number, Handover>();
+  /** When the worker took one last: many at once wait for each other, and not for it. */
+  #tookAt = 0;
 
   begin(worker: Worker, message: SocketMessage, handle: Accepted): void {
     const beganAt = performance.now();
@@ -39,6 +41,7 @@ export class Handovers {
 
   /** The worker has it: our end is closed, which its own does not notice. */
   taken(connection: number): void {
+    this.#tookAt = performance.now();
     this.#end(connection);
   }
 
@@ -52,13 +55,13 @@ export class Handovers {
 
   /** Whether the worker has left a connection waiting for too long to be given another. */
   stalled(): boolean {
-    for (const { beganAt } of this.#open.values()) return isLate(beganAt);
+    for (const { beganAt } of this.#open.values()) return isLate(Math.max(beganAt, this.#tookAt));
     return false;
   }
 
   /**
    * Looks for what waits too long. What the worker may have got is asked for; what it was not even
-   * sent is closed.
+   * sent is closed, where it takes no others meanwhile.
    * @returns the connections that were closed
    */
   expire(worker: Worker): number[] {
@@ -66,6 +69,7 @@ export class Handovers {
     for (const [connection, handover] of this.#open) {
       if (!isLate(handover.beganAt)) break;
       if (!handover.sent) {
+        if (!isLate(this.#tookAt)) continue;
         this.#end(connection);
         closed.push(connection);
       } else if (!handover.asked && worker.isConnected()) {

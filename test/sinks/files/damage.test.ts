@@ -35,7 +35,7 @@ test('a damaged stream is raw from its damaged record on, and nothing of it is l
     const compress = (['none', 'lz4', 'gzip'] as const)[round % 3]!;
     // Some records are longer than a block, so that their start is written before they end.
     const bodies = Array.from({ length: 12 }, () =>
-      Buffer.alloc(next(4) === 0 ? 9000 + next(90_000) : next(900), 3),
+      Buffer.alloc(next(4) === 0 ? 9000 + next(90_000) : 1 + next(900), 3),
     );
     const records = bodies.map((body) => (isNg ? packetBlock(body) : pcapRecord(body)));
     const good = 1 + next(10);
